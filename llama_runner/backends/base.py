@@ -1,0 +1,165 @@
+"""The contract every backend keeps: values that go in, events that come out, and who may be asked what.
+
+A backend owns one server's dialect. It must never retry, follow a redirect, or send a key to another origin.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from llama_runner.backends.events import StreamEvent
+
+
+class Engine(StrEnum):
+    """The program that serves, as shown and as written in JSON."""
+
+    LLAMA_SERVER = "llama-server"
+    OLLAMA = "ollama"
+    OPENAI = "openai-compatible"
+    LM_STUDIO = "lm-studio"
+    VLLM = "vllm"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is and how it is spoken to.
+
+    Attributes:
+        base_url: Scheme, host and port, no path, no trailing slash, no user information.
+        engine: Decides which backend speaks to it.
+        api_key: Bound to this base URL; kept out of every repr.
+    """
+
+    base_url: str
+    engine: Engine
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model on one server: what a chat, an arena entry or a stress run talks to.
+
+    Attributes:
+        label: How people call it, unique enough to tell two targets apart.
+    """
+
+    endpoint: Endpoint
+    model_id: str
+    label: str
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn's text. Reasoning of earlier turns is never sent back."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """What the caller asked for; None sends nothing and leaves the server's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool | None = None
+    cache_prompt: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One streamed chat completion."""
+
+    model_id: str
+    messages: tuple[Message, ...]
+    options: SamplingOptions = SamplingOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A request ready to send: picklable, so that a load worker can send it elsewhere.
+
+    Attributes:
+        headers: Includes the credential; never logged.
+        not_sent: Names of options this dialect cannot express.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+    not_sent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model as a server lists it; None where the server does not say.
+
+    Attributes:
+        context_length: Tokens that really apply: per slot, else running, else trained.
+        loaded: Whether it is in memory now.
+    """
+
+    id: str
+    context_length: int | None = None
+    size_bytes: int | None = None
+    quantization: str | None = None
+    loaded: bool | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+class StreamDecoder(Protocol):
+    """Bytes to events, without I/O. One instance decodes one response body.
+
+    Correct for every split of the bytes; capped in line, event and stream size (safety R4).
+    """
+
+    def feed(self, t_ns: int, data: bytes) -> list[StreamEvent]:
+        """Events completed by `data`, which was read at `t_ns`. Raises a ServerError that the stream carries."""
+        ...
+
+    def close(self, t_ns: int) -> list[StreamEvent]:
+        """The body ended. Raises TruncatedError when the end marker never came."""
+        ...
+
+
+class Backend(Protocol):
+    """One server, in its own dialect."""
+
+    endpoint: Endpoint
+
+    def encode(self, request: ChatRequest) -> WireRequest:
+        """The request in this dialect, streaming, with usage asked for."""
+        ...
+
+    def decoder(self) -> StreamDecoder:
+        """A fresh decoder for one answer to `encode`."""
+        ...
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[StreamEvent]:
+        """Send and decode. First event RequestSent, last event Finished; anything else is a raised ServerError.
+
+        Closing the iterator (`contextlib.aclosing`) closes the connection, which makes the server stop.
+        """
+        ...
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """What the server offers. Raises ServerError."""
+        ...
+
+    async def ping(self) -> float:
+        """Seconds for one cheap read-only request. Raises ServerError."""
+        ...

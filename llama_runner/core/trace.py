@@ -123,9 +123,7 @@ def ttft_s(trace: RequestTrace) -> float | None:
 
 def ttfat_s(trace: RequestTrace) -> float | None:
     """Seconds from the first request byte to the first token that is not reasoning."""
-    return _since_send(
-        trace, next((s for s in trace.stamps if s.kind is not TokenKind.REASONING), None)
-    )
+    return _since_send(trace, next((s for s in trace.stamps if s.kind is not TokenKind.REASONING), None))
 
 
 def e2e_s(trace: RequestTrace) -> float | None:
@@ -144,7 +142,9 @@ def output_tokens(trace: RequestTrace) -> tuple[int, TokensSource] | tuple[None,
     usage = trace.usage.output_tokens if trace.usage else None
     if counted:
         # The final usage may count an end token that no event carried; events only bound it from below.
-        return (usage if usage is not None and usage >= counted[-1] else counted[-1]), TokensSource.CHUNK_USAGE
+        return (
+            usage if usage is not None and usage >= counted[-1] else counted[-1]
+        ), TokensSource.CHUNK_USAGE
     if usage is not None:
         return usage, TokensSource.USAGE
     if trace.stamps:

@@ -1,0 +1,110 @@
+"""JSON from outside, bounded and scrubbed (safety R5), and JSON of ours to bytes.
+
+Whatever `parse_json` returns can be encoded as UTF-8, stored in SQLite and logged without a further check.
+"""
+
+import json
+import math
+import re
+from typing import Final, TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+# No format we read nests deeper than 10; 64 bounds recursion everywhere downstream.
+MAX_DEPTH: Final = 64
+INT_MAX: Final = 2**63 - 1
+INT_MIN: Final = -(2**63)
+
+# What can only be present when one of these byte patterns is: escaped or raw controls, surrogates, integers
+# beyond 64 bits, numbers beyond floats. Most documents have none and skip the slow walk.
+_NEEDS_SCRUBBING: Final = re.compile(
+    rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]|\\[bf]|\d{19}|[eE]\+?\d{3}|NaN|Infinity"
+)
+_BAD_CHARACTERS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class JsonRejected(ValueError):
+    """The data is not JSON we accept; the text says why, without quoting the data."""
+
+
+def parse_json(
+    data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH, allow_nonfinite: bool = False
+) -> JsonValue:
+    """One JSON document.
+
+    Args:
+        max_bytes: Refuse anything longer, before parsing.
+        allow_nonfinite: Return NaN and infinities instead of refusing the document; only for files where
+            each field is checked on its own afterwards.
+
+    Returns:
+        The document; control characters other than tab and line ends, and lone surrogates, are replaced by
+        U+FFFD; integers are clamped to 64 bits.
+
+    Raises:
+        JsonRejected: Too long, not UTF-8, not JSON, nested too deep, or NaN or an infinity inside.
+    """
+    if len(data) > max_bytes:
+        raise JsonRejected(f"it is longer than {max_bytes} bytes")
+    try:
+        value: JsonValue = json.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise JsonRejected(f"it is not UTF-8 text (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise JsonRejected(_where(error)) from error
+    except RecursionError as error:
+        raise JsonRejected("it is nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise JsonRejected("a number in it is too long") from error
+    if data.count(b"[") + data.count(b"{") > max_depth or _NEEDS_SCRUBBING.search(data):
+        return _scrub(value, max_depth, allow_nonfinite)
+    return value
+
+
+def _where(error: json.JSONDecodeError) -> str:
+    if error.doc.startswith("\ufeff"):
+        return "it starts with a byte order mark; save it as UTF-8 without one"
+    if not error.doc.strip():
+        return "it is empty"
+    # The decoder's own messages ("Unterminated string starting at") contain no part of the document.
+    return f"it is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
+
+
+def _scrub(value: JsonValue, depth_left: int, allow_nonfinite: bool) -> JsonValue:
+    if isinstance(value, str):
+        return scrub_text(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return max(INT_MIN, min(INT_MAX, value))
+    if isinstance(value, float):
+        if not (allow_nonfinite or math.isfinite(value)):
+            raise JsonRejected("a number in it is not finite")
+        return value
+    if depth_left == 0:
+        raise JsonRejected("it is nested too deeply")
+    if isinstance(value, list):
+        return [_scrub(item, depth_left - 1, allow_nonfinite) for item in value]
+    return {scrub_text(key): _scrub(item, depth_left - 1, allow_nonfinite) for key, item in value.items()}
+
+
+def scrub_text(text: str) -> str:
+    """`text` with lone surrogates and control characters (not tab, LF, CR) replaced by U+FFFD."""
+    return _BAD_CHARACTERS.sub("\ufffd", text)
+
+
+def dump_json(value: JsonValue, *, indent: int | None = None) -> bytes:
+    """UTF-8 JSON; ends with a line end when indented. NaN and infinities become null, as JSON has neither."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+    # Characters that did not come through parse_json may hold surrogates: never fail on them here.
+    return (text + ("\n" if indent else "")).encode("utf-8", errors="backslashreplace")
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

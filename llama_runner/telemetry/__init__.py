@@ -1,0 +1,1 @@
+"""What this machine is doing: samplers, one sampling thread, ring buffers. Knows no model server."""

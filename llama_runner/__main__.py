@@ -1,0 +1,98 @@
+"""Decides what a start means: the window (no command), the service (`--headless`), or a command.
+
+Imports nothing but what that decision needs: the window's first paint and every command wait for it.
+"""
+
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from io import TextIOWrapper
+from typing import Final
+
+from llama_runner import __version__
+
+
+class Mode(Enum):
+    """What a start is."""
+
+    WINDOW = "window"
+    COMMAND = "command"
+    HEADLESS = "--headless"
+    SELFTEST = "--selftest"
+    VERSION = "--version"
+
+
+def decide(arguments: Sequence[str]) -> Mode:
+    """What the options before a command ask for; the window when there is no command."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _MODES:
+            return _MODES[argument]
+        if argument == "--home":
+            next(rest, None)
+        elif argument not in ("--demo", "--debug") and not argument.startswith("--home="):
+            return Mode.COMMAND
+    return Mode.WINDOW
+
+
+_MODES: Final = {mode.value: mode for mode in (Mode.HEADLESS, Mode.SELFTEST, Mode.VERSION)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with `argv` (the process's own arguments by default) and return its exit code."""
+    _prepare_process()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    match decide(arguments):
+        case Mode.WINDOW:
+            return _window(arguments)
+        case Mode.COMMAND:
+            return _command(arguments)
+        case Mode.HEADLESS:
+            arguments.remove("--headless")
+            return _command(["serve", *arguments])
+        case Mode.SELFTEST:
+            from llama_runner.selftest import run_selftest
+
+            return run_selftest()
+        case Mode.VERSION:
+            sys.stdout.write(f"llama-runner {__version__}\n")
+            return 0
+
+
+def _prepare_process() -> None:
+    # A spawned load worker of the packaged program starts here and never returns.
+    if getattr(sys, "frozen", False):
+        import multiprocessing
+
+        multiprocessing.freeze_support()
+    # Names of files and models hold anything; a terminal with a small alphabet must not end the program.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _window(arguments: Sequence[str]) -> int:
+    import os
+
+    from llama_runner.system.display import has_display
+
+    if not has_display(os.environ, sys.platform):
+        sys.stderr.write(
+            "No display was found, so there is no window: the service runs without one. Ctrl+C ends it.\n"
+        )
+        return _command(["serve", *arguments])
+    from llama_runner.cli.app import split_common
+    from llama_runner.ui.app import run_window
+
+    options, _ = split_common(arguments)
+    return run_window(options)
+
+
+def _command(arguments: Sequence[str]) -> int:
+    from llama_runner.cli.app import run
+
+    return run(arguments, stdout=sys.stdout, stderr=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

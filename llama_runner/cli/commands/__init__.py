@@ -1,0 +1,24 @@
+"""The table of commands. Modules are imported only when their command runs, so that starting stays quick."""
+
+from typing import Final
+
+_HERE: Final = "llama_runner.cli.commands"
+
+# Name, "module:Class", help. The order is that of `--help`.
+COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("query", f"{_HERE}.query:QueryCommand", "ask one question and print the answer"),
+    ("discover", f"{_HERE}.discover:DiscoverCommand", "find model servers"),
+    ("servers", f"{_HERE}.servers:ServersCommand", "list, add, remove and check known servers"),
+    ("arena", f"{_HERE}.arena:ArenaCommand", "compare models side by side"),
+    ("stress", f"{_HERE}.stress:StressCommand", "load a server and measure it"),
+    ("monitor", f"{_HERE}.monitor:MonitorCommand", "live figures of this machine"),
+    ("serve", f"{_HERE}.serve:ServeCommand", "run the service without a window"),
+    ("ps", f"{_HERE}.ps:PsCommand", "running model instances"),
+    ("load", f"{_HERE}.load:LoadCommand", "load a model"),
+    ("unload", f"{_HERE}.unload:UnloadCommand", "unload a model"),
+    ("models", f"{_HERE}.models:ModelsCommand", "model files that were found"),
+    ("logs", f"{_HERE}.logs:LogsCommand", "log lines of the program or of an instance"),
+    ("engines", f"{_HERE}.engines:EnginesCommand", "which llama-server is used, and what it can do"),
+    ("config", f"{_HERE}.config:ConfigCommand", "show, read, change and check settings"),
+    ("doctor", f"{_HERE}.doctor:DoctorCommand", "what is here, what is wrong and how to mend it"),
+)

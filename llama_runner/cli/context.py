@@ -1,0 +1,45 @@
+"""What surrounds a running command: its home folder and its log."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from llama_runner.cli.render import Output
+from llama_runner.core.config import load_app_config
+from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.logs import start_logging
+from llama_runner.core.paths import Home, current_home
+
+# Commands that run until told to stop: whoever started one watches its terminal.
+_LOGS_TO_TERMINAL: Final = frozenset({"serve"})
+
+
+def home_of(args: argparse.Namespace) -> Home:
+    """The home that `--home`, the environment or the installation names; its folders exist afterwards."""
+    return current_home(args.home)
+
+
+@contextmanager
+def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iterator[Path | None]:
+    """Log to the home's file while a command runs; yields that file, None where it cannot be written.
+
+    A command still runs without a log: `doctor` is there to say why it cannot be written.
+    """
+    try:
+        home = home_of(args)
+        config = load_app_config(home).value
+        handle = start_logging(
+            home, config.logging, console=args.debug or command in _LOGS_TO_TERMINAL, debug=args.debug
+        )
+    except (LlamaRunnerError, OSError) as error:
+        out.note(f"No log is written: {error}")
+        logging.basicConfig(level=logging.DEBUG if args.debug else logging.CRITICAL)
+        yield None
+        return
+    try:
+        yield home.logs_dir / "llama-runner.log"
+    finally:
+        handle.close()

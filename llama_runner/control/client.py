@@ -1,0 +1,170 @@
+"""The control API as typed calls. No policy: finding and starting the service is the launcher's job."""
+
+import json
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from llama_runner.control.runfile import AlreadyRunningError
+from llama_runner.control.values import (
+    API_PREFIX,
+    MAX_WAIT_S,
+    Access,
+    EngineInfo,
+    Health,
+    Instance,
+    InstanceList,
+    KeepRequest,
+    LoadOptions,
+    LoadRequest,
+    LogChunk,
+    ModelList,
+    parse_answer,
+    to_json,
+)
+from llama_runner.core import errors
+from llama_runner.net.errors import translate_errors
+
+T = TypeVar("T")
+
+# The service is on this machine: what takes longer than this to connect is not listening.
+CONNECT_TIMEOUT_S: Final = 2.0
+# Listing models may read the headers of hundreds of files on a slow disk.
+ANSWER_TIMEOUT_S: Final = 30.0
+# Beyond the time a waiting request asked for.
+WAIT_MARGIN_S: Final = 10.0
+
+_KINDS: Final[dict[str, type[errors.LlamaRunnerError]]] = {
+    kind.kind: kind
+    for kind in (
+        errors.UsageError,
+        errors.ConfigError,
+        errors.StorageError,
+        errors.ServerError,
+        errors.UnreachableError,
+        errors.RefusedError,
+        errors.NotFoundError,
+        errors.OverloadedError,
+        errors.InvalidRequestError,
+        errors.EngineError,
+        errors.ModelFileError,
+        errors.PortInUseError,
+        errors.ServiceError,
+        AlreadyRunningError,
+    )
+}
+
+
+class ControlClient:
+    """One service, asked through its control API.
+
+    Args:
+        url: Base URL of the control API.
+        token: From the run file.
+        http: From the client factory; stays open, its owner closes it.
+    """
+
+    def __init__(self, *, url: str, token: str, http: httpx.AsyncClient) -> None:
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._http = http
+
+    async def health(self) -> Health:
+        """How the service is doing."""
+        return await self._get(Health, "health")
+
+    async def models(self) -> ModelList:
+        """Every model file it can load."""
+        return await self._get(ModelList, "models")
+
+    async def instances(self, *, after: int | None = None, wait_s: float = 0.0) -> InstanceList:
+        """Every instance; with `after`, as soon as the revision is beyond it or `wait_s` is over."""
+        wait_s = min(wait_s, MAX_WAIT_S)
+        query = "" if after is None else f"?after={after}&wait_s={wait_s:g}"
+        return await self._get(InstanceList, f"instances{query}", timeout_s=wait_s + WAIT_MARGIN_S)
+
+    async def load(self, model: str, options: LoadOptions | None = None) -> Instance:
+        """Start loading `model`; it is still starting when this returns. A second load joins the first."""
+        body = LoadRequest(model, options or LoadOptions())
+        return await self._ask(Instance, "POST", "instances", body=to_json(body))
+
+    async def unload(self, instance_id: str) -> None:
+        """Stop an instance and wait until it is gone."""
+        await self._request("DELETE", f"instances/{quote(instance_id, safe='')}")
+
+    async def access(self, instance_id: str) -> Access:
+        """Where the instance answers, and its key."""
+        return await self._get(Access, f"instances/{quote(instance_id, safe='')}/access")
+
+    async def log(self, instance_id: str, *, after: int = 0) -> LogChunk:
+        """Output of the instance behind line number `after`, as far as it is still kept."""
+        return await self._get(LogChunk, f"instances/{quote(instance_id, safe='')}/log?after={after}")
+
+    async def engine(self) -> EngineInfo:
+        """The llama-server the service would start."""
+        return await self._get(EngineInfo, "engine")
+
+    async def settings(self) -> dict[str, Any]:
+        """The settings the service works with, as plain JSON."""
+        content = await self._request("GET", "settings")
+        try:
+            settings = json.loads(content)
+        except ValueError as error:
+            raise errors.ServiceError("The service sent settings that are no JSON.", "Restart it.") from error
+        return settings if isinstance(settings, dict) else {}
+
+    async def keep(self, keep: bool) -> None:
+        """Say whether an owned service stays when its owner goes."""
+        await self._request("POST", "keep", body=to_json(KeepRequest(keep)))
+
+    async def shutdown(self) -> None:
+        """Ask the service to end; it answers before it does."""
+        await self._request("POST", "shutdown", body={})
+
+    async def _get(self, kind: type[T], path: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> T:
+        return await self._ask(kind, "GET", path, timeout_s=timeout_s)
+
+    async def _ask(
+        self,
+        kind: type[T],
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> T:
+        content = await self._request(method, path, body=body, timeout_s=timeout_s)
+        return parse_answer(kind, content, endpoint=f"{API_PREFIX}/{path}")
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> bytes:
+        with translate_errors(self.url):
+            response = await self._http.request(
+                method,
+                f"{self.url}{API_PREFIX}/{path}",
+                headers=self._headers,
+                json=body,
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            )
+        if response.is_error:
+            raise error_in(response.content) or errors.ServiceError(
+                f"The service answered {path} with status {response.status_code}.", "See its log."
+            )
+        return response.content
+
+
+def error_in(content: bytes) -> errors.LlamaRunnerError | None:
+    """The error that the service wrote, as the exception it was there; None if `content` holds none."""
+    try:
+        error = json.loads(content)["error"]
+        kind, message, hint = str(error["kind"]), str(error["message"]), str(error["hint"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return _KINDS.get(kind, errors.ServiceError)(message, hint)

@@ -1,0 +1,202 @@
+"""What travels through the control API: one shape for the service that writes and the clients that read.
+
+Every value is plain JSON with these field names; `None` is `null`. Unknown keys are ignored, so that an older
+client understands a newer service.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from llama_runner.core.errors import ServiceError, UsageError
+
+API_PREFIX: Final = "/api/v1"
+
+# A waiting request is answered after this time at the latest: longer ones look dead to proxies and debuggers.
+MAX_WAIT_S: Final = 30.0
+
+InstanceStateName = Literal["stopped", "starting", "ready", "degraded", "stopping", "backoff", "failed"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Who answers, and how it is doing.
+
+    Attributes:
+        status: "closing" once the service refuses new work.
+        owned: Whether it ends with the program that started it.
+        demo: Whether it offers the demo engine and model.
+        keep: Whether an owned service stays when its owner goes.
+        notices: Sentences a person should see: a busy port, a setting that was out of range.
+    """
+
+    status: Literal["ok", "closing"]
+    version: str
+    pid: int
+    uptime_s: float
+    owned: bool
+    keep: bool
+    demo: bool = False
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One GGUF file the service can load; None where its header does not say."""
+
+    id: str
+    path: str
+    origin: str
+    size_bytes: int | None = None
+    name: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models found, and what was wrong while looking."""
+
+    models: tuple[ServedModel, ...]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How to load a model; None leaves it to the model's entry in the configuration, then to the engine."""
+
+    context_length: int | None = None
+    gpu_layers: int | None = None
+    threads: int | None = None
+    parallel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One llama-server child, as `ps --json` shows it.
+
+    Attributes:
+        progress: Share of the model that is loaded, 0 to 1, None when unknown.
+        error: Why it is not ready, one sentence.
+        advice: What to do about it, one sentence.
+        started_utc: ISO 8601.
+    """
+
+    id: str
+    model: str
+    state: InstanceStateName
+    pid: int | None = None
+    port: int | None = None
+    url: str | None = None
+    progress: float | None = None
+    load_s: float | None = None
+    error: str | None = None
+    advice: str | None = None
+    started_utc: str | None = None
+    idle_s: float | None = None
+    in_flight: int | None = None
+    pinned: bool = False
+    ram_bytes: int | None = None
+    vram_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceList:
+    """Every instance, and the revision to wait behind for the next change."""
+
+    revision: int
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where an instance answers and the key it wants. The key stays out of every repr."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Output lines of an instance and where to continue."""
+
+    lines: tuple[str, ...]
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """The llama-server in use; `problem` and `hint` say why there is none."""
+
+    path: str | None = None
+    origin: str | None = None
+    version: str | None = None
+    note: str | None = None
+    problem: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """Body of a load."""
+
+    model: str
+    options: LoadOptions = LoadOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRequest:
+    """Body of a change of mind about ending with the owner."""
+
+    keep: bool
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """The JSON object of one of these values."""
+    return asdict(value)
+
+
+def parse_answer(kind: type[T], data: bytes, *, endpoint: str) -> T:
+    """The value in `data`, the answer of `endpoint`. Raises ServiceError naming the first wrong field."""
+    try:
+        value: T = _adapter(kind).validate_json(data)
+    except ValidationError as error:
+        raise ServiceError(
+            f"The service's answer to {endpoint} is not understood: {_first_fault(error)}.",
+            "Stop it with `llama-runner serve --stop`, then start it again with this version.",
+        ) from error
+    return value
+
+
+def parse_body(kind: type[T], data: bytes) -> T:
+    """The value in a request body, without unknown keys. Raises UsageError naming the first wrong field."""
+    try:
+        value: T = _adapter(kind).validate_json(data, strict=True, extra="forbid")
+    except ValidationError as error:
+        raise UsageError(
+            f"The request body cannot be used: {_first_fault(error)}.", "Correct it and send it again."
+        ) from error
+    return value
+
+
+# Building an adapter costs more than using it a hundred times.
+_ADAPTERS: Final[dict[type[Any], TypeAdapter[Any]]] = {}
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        adapter = _ADAPTERS[kind] = TypeAdapter(kind)
+    return adapter
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    what = fault["msg"][:200]
+    return f"{where}: {what}" if where else what

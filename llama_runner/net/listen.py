@@ -1,0 +1,62 @@
+"""Opening listening sockets ourselves, so that a busy port is an error with a name and not an exit."""
+
+import errno
+import socket
+import sys
+
+from llama_runner.core.errors import ConfigError, PortInUseError, UsageError
+
+# Windows says EACCES for a port that is exclusively somebody else's.
+_BUSY = frozenset({errno.EADDRINUSE, errno.EACCES} if sys.platform == "win32" else {errno.EADDRINUSE})
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`, an IPv6 host in brackets; port 0: any free one. Raises UsageError."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise UsageError(
+            f"{text[:100]!r} is not HOST:PORT.",
+            "Give it as 127.0.0.1:8035 or [::1]:8035; port 0 takes any free one.",
+        )
+    return host, int(port)
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A bound TCP socket, ready to be served on. The caller closes it.
+
+    Raises:
+        PortInUseError: Somebody else has the port, or it may not be taken.
+        ConfigError: The host is not an address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        _claim(listener)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno in _BUSY:
+            raise PortInUseError(f"Port {port} is in use.", "Choose another port.") from error
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on: {error.strerror}.", "Use 127.0.0.1 as the host."
+        ) from error
+    return listener
+
+
+def port_of_socket(listener: socket.socket) -> int:
+    """The port a bound socket has."""
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def _claim(listener: socket.socket) -> None:
+    if sys.platform == "win32":
+        # Without it another program can bind over ours and receive what was meant for us.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        # A service that just ended leaves connections in TIME_WAIT; they must not block the next one.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,1 @@
+"""Running models on this machine: model files, the engine, and one supervised child per loaded model."""

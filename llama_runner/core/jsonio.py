@@ -8,7 +8,7 @@ import math
 import re
 from typing import Final, TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 # No format we read nests deeper than 10; 64 bounds recursion everywhere downstream.
 MAX_DEPTH: Final = 64

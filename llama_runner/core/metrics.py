@@ -64,15 +64,16 @@ _ALL: Final = (
     ),
     Metric(
         "tpot_s", "Time per output token", "s", "(t_last - t_first) / (N - n1)", "lower",
-        "Mean time of a decode step. Unknown with fewer than 4 tokens after the first event, when all tokens came "
-        "at once, or when reasoning was counted but not streamed.",
+        "Mean time of a decode step. Unknown with fewer than 4 tokens after the first event, when all tokens "
+        "came at once, or when reasoning was counted but not streamed.",
     ),
     Metric(
         "decode_tps", "Decode speed", "tok/s", "1 / tpot", "higher",
         "How fast one answer grows once it has begun.",
     ),
     Metric(
-        "decode_tps_pooled", "Decode speed (pooled)", "tok/s", "sum(N - n1) / sum(t_last - t_first)", "higher",
+        "decode_tps_pooled", "Decode speed (pooled)", "tok/s",
+        "sum(N - n1) / sum(t_last - t_first)", "higher",
         "Decode speed over all requests together: long answers weigh more.",
     ),
     Metric(
@@ -81,7 +82,8 @@ _ALL: Final = (
     ),
     Metric(
         "icl_s", "Inter-chunk latency", "s", "t_j - t_(j-1)", "lower",
-        "Gap between two token-bearing events, pooled over requests: what the eye sees. A chunk may hold several tokens.",
+        "Gap between two token-bearing events, pooled over requests: what the eye sees. "
+        "A chunk may hold several tokens.",
     ),
     Metric(
         "itl_s", "Inter-token latency", "s", "icl_j / n_j, weight n_j", "lower",
@@ -126,7 +128,8 @@ _ALL: Final = (
         "Output tokens of all requests together per second of the window.",
     ),
     Metric(
-        "total_tps", "Total throughput", "tok/s", "(tokens arriving in W + P of requests with t_first in W) / |W|", "higher",
+        "total_tps", "Total throughput", "tok/s",
+        "(tokens arriving in W + P of requests with t_first in W) / |W|", "higher",
         "Output throughput with the prompts counted when their first token arrived.",
     ),
     Metric(

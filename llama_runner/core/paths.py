@@ -111,7 +111,7 @@ def _xdg_home(env: Mapping[str, str]) -> Home:
 
 
 def find_checkout(package_file: Path) -> Path | None:
-    """Root of the source tree that holds the package file `llama_runner/core/<this>.py`, None when installed."""
+    """Root of the source tree of `llama_runner/core/<package_file>`, None when installed."""
     root = package_file.resolve().parents[2]
     return root if (root / "main.py").is_file() and (root / "pyproject.toml").is_file() else None
 

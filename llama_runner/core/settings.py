@@ -3,120 +3,25 @@
 Files, command line, dialogs, JSON schemas and docs/settings.md are made from it. Values are frozen.
 """
 
-import ipaddress
-import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from llama_runner.core.fields import (
+    Language,
+    LinuxPath,
+    LoopbackHost,
+    ModelPath,
+    Ports,
+    Section,
+    WindowsPath,
+    setting,
+)
 
 CONFIG_VERSION: Final = 1
-# Linux paths end at 4096 bytes, Windows paths at 32767 characters; nobody types more (C7).
-MAX_PATH_CHARS: Final = 4096
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-
-
-class Section(BaseModel):
-    """Base of every part of the configuration: frozen, strict (true is not a number), unknown keys ignored."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
-
-
-def setting(
-    default: Any,
-    *,
-    title: str,
-    help: str,
-    unit: str | None = None,
-    ge: float | None = None,
-    le: float | None = None,
-    clamp: bool = True,
-    max_length: int | None = None,
-) -> Any:
-    """Declare one setting.
-
-    Args:
-        unit: What the number counts, None for plain counts and texts.
-        ge: Smallest allowed value.
-        le: Largest allowed value.
-        clamp: Whether a value out of bounds becomes the nearest allowed one; otherwise it becomes the default.
-            Nearest makes sense for durations and sizes, not for ports.
-        max_length: Longest allowed text or list.
-    """
-    extra: dict[str, Any] = {"clamp": clamp}
-    if unit is not None:
-        extra["unit"] = unit
-    return Field(
-        default, title=title, description=help, ge=ge, le=le, max_length=max_length, json_schema_extra=extra
-    )
-
-
-class BadText(ValueError):
-    """A text is not what the setting takes; the text of the error completes "must be …"."""
-
-
-def _plain(text: str, what: str) -> str:
-    if len(text) > MAX_PATH_CHARS or not text.isprintable():
-        raise BadText(f"{what} of at most {MAX_PATH_CHARS} characters without control characters")
-    return text
-
-
-def _check_windows_path(text: str) -> str:
-    _plain(text, "a path")
-    path = PureWindowsPath(text)
-    if text and (not path.is_absolute() or path.drive.startswith("\\\\")):
-        raise BadText(
-            "empty or a full path on a drive, such as C:\\models; network and device paths are not used"
-        )
-    return text
-
-
-def _check_linux_path(text: str) -> str:
-    _plain(text, "a path")
-    if text and not PurePosixPath(text).is_absolute():
-        raise BadText("empty or a full path that starts with /; ~ and $HOME are not expanded")
-    return text
-
-
-def _check_model_path(text: str) -> str:
-    _plain(text, "a path")
-    windows = PureWindowsPath(text)
-    if not text.strip() or text[0] in "~$-" or windows.drive.startswith("\\\\") or ".." in windows.parts:
-        raise BadText(
-            "a full path, or one below the models folder; ~, $HOME, .. and network paths are not used"
-        )
-    return text
-
-
-def _check_loopback(text: str) -> str:
-    if text == "localhost":
-        return text
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        address = None
-    # A scope id ("::1%eth0") is loopback to ipaddress but not to every socket call.
-    if address is None or not address.is_loopback or "%" in text:
-        raise BadText("an address of this machine only: 127.0.0.1, ::1 or localhost")
-    return text
-
-
-def _check_language(text: str) -> str:
-    if text != "system" and not re.fullmatch(r"[a-z]{2,3}(_[A-Z]{2})?", text):
-        raise BadText('"system" or a language code such as en or de_DE')
-    return text
-
-
-WindowsPath = Annotated[str, AfterValidator(_check_windows_path)]
-LinuxPath = Annotated[str, AfterValidator(_check_linux_path)]
-ModelPath = Annotated[str, AfterValidator(_check_model_path)]
-LoopbackHost = Annotated[str, AfterValidator(_check_loopback)]
-Language = Annotated[str, AfterValidator(_check_language)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-# JSON has lists only: the tuple itself is taken from a list, its items stay strict.
-Ports = Annotated[tuple[Port, ...], Field(strict=False)]
 
 
 class EnginePath(Section):
@@ -384,7 +289,7 @@ class LoggingSettings(Section):
         title="Log files",
         help="How many log files are kept, the current one included.",
         unit="files",
-        ge=1,
+        ge=2,
         le=20,
     )
 

@@ -18,7 +18,7 @@ class Subscription(Generic[T]):
         self.dropped = 0
 
     def drain(self) -> list[T]:
-        """Everything published since the last call, oldest first; what did not fit is counted in `dropped`."""
+        """Everything published since the last call, oldest first; `dropped` counts what did not fit."""
         items = list(self._items)
         self._items.clear()
         self._wake.clear()

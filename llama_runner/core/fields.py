@@ -1,0 +1,247 @@
+"""How one setting is declared, checked and described; `core.settings` declares all of them with it."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath, PureWindowsPath
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+import annotated_types
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+# Linux paths end at 4096 bytes, Windows paths at 32767 characters; nobody types more (C7).
+MAX_PATH_CHARS: Final = 4096
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: frozen, strict (true is no number), unknown keys ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+
+def setting(
+    default: Any,
+    *,
+    title: str,
+    help: str,
+    unit: str | None = None,
+    ge: float | None = None,
+    le: float | None = None,
+    clamp: bool = True,
+    max_length: int | None = None,
+) -> Any:
+    """Declare one setting.
+
+    Args:
+        unit: What the number counts, None for plain counts and texts.
+        ge: Smallest allowed value.
+        le: Largest allowed value.
+        clamp: Whether a value out of bounds becomes the nearest allowed one, else the default. Nearest makes
+            sense for durations and sizes, not for ports.
+        max_length: Longest allowed text or list.
+    """
+    extra: dict[str, Any] = {"clamp": clamp} | ({} if unit is None else {"unit": unit})
+    return Field(
+        default, title=title, description=help, ge=ge, le=le, max_length=max_length, json_schema_extra=extra
+    )
+
+
+class BadText(ValueError):
+    """A text is not what the setting takes; the text of the error completes "must be …"."""
+
+
+def _check_path_characters(text: str) -> None:
+    if len(text) > MAX_PATH_CHARS or not text.isprintable():
+        raise BadText(f"a path of at most {MAX_PATH_CHARS} characters without control characters")
+
+
+def check_windows_path(text: str) -> str:
+    """`text` when it is empty or a full path on a drive. Network paths would send credentials to others."""
+    _check_path_characters(text)
+    path = PureWindowsPath(text)
+    if text and (not path.is_absolute() or path.drive.startswith("\\\\")):
+        raise BadText(
+            "empty or a full path on a drive, such as C:\\models; network and device paths are not used"
+        )
+    return text
+
+
+def check_linux_path(text: str) -> str:
+    """`text` when it is empty or a full path."""
+    _check_path_characters(text)
+    if text and not PurePosixPath(text).is_absolute():
+        raise BadText("empty or a full path that starts with /; ~ and $HOME are not expanded")
+    return text
+
+
+def check_model_path(text: str) -> str:
+    """`text` when it is a full path of either system, or one that stays below the models folder."""
+    _check_path_characters(text)
+    windows = PureWindowsPath(text)
+    if not text.strip() or text[0] in "~$-" or windows.drive.startswith("\\\\") or ".." in windows.parts:
+        raise BadText(
+            "a full path, or one below the models folder; ~, $HOME, .. and network paths are not used"
+        )
+    return text
+
+
+def check_loopback(text: str) -> str:
+    """`text` when it is an address that only this machine can reach (C6)."""
+    if text == "localhost":
+        return text
+    try:
+        # A scope id ("::1%eth0") is loopback to ipaddress but not to every socket call.
+        fits = ipaddress.ip_address(text).is_loopback and "%" not in text
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BadText("an address of this machine only: 127.0.0.1, ::1 or localhost")
+    return text
+
+
+def check_language(text: str) -> str:
+    """`text` when it is "system" or looks like a language code."""
+    if text != "system" and not re.fullmatch(r"[a-z]{2,3}(_[A-Z]{2})?", text):
+        raise BadText('"system" or a language code such as en or de_DE')
+    return text
+
+
+WindowsPath = Annotated[str, AfterValidator(check_windows_path)]
+LinuxPath = Annotated[str, AfterValidator(check_linux_path)]
+ModelPath = Annotated[str, AfterValidator(check_model_path)]
+LoopbackHost = Annotated[str, AfterValidator(check_loopback)]
+Language = Annotated[str, AfterValidator(check_language)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+# JSON has lists only: the tuple itself is taken from a list, its items stay strict.
+Ports = Annotated[tuple[Port, ...], Field(strict=False)]
+
+
+class Kind(StrEnum):
+    """What a setting holds; decides the control in a dialog and how typed text is read."""
+
+    INTEGER = "whole number"
+    NUMBER = "number"
+    BOOLEAN = "true or false"
+    TEXT = "text"
+    CHOICE = "choice"
+    PORTS = "ports"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """One setting as dialogs, documents and messages need it.
+
+    Attributes:
+        key: Dotted name.
+        optional: Whether null is allowed.
+        default: As in JSON; None also where there is none.
+    """
+
+    key: str
+    title: str
+    help: str
+    kind: Kind
+    optional: bool
+    default: Any
+    unit: str | None
+    minimum: float | None
+    maximum: float | None
+    max_length: int | None
+    choices: tuple[str, ...]
+    clamp: bool
+
+    @property
+    def expectation(self) -> str:
+        """Completes "must be …": "a whole number from 0 to 65535"."""
+        return self._kind_in_words() + (" or null" if self.optional else "")
+
+    def _kind_in_words(self) -> str:
+        if self.kind is Kind.CHOICE:
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind is Kind.PORTS:
+            return f"a list of at most {self.max_length} port numbers from 1 to 65535"
+        if self.kind is Kind.BOOLEAN:
+            return "true or false"
+        if self.kind is Kind.TEXT:
+            return "a text" if self.max_length is None else f"a text of at most {self.max_length} characters"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"a {self.kind} from {plain_number(self.minimum)} to {plain_number(self.maximum)}{unit}"
+
+
+def plain_number(value: float | None) -> str:
+    """A bound as it is typed: 65535, 0.1."""
+    return str(int(value)) if value is not None and value == int(value) else str(value)
+
+
+def setting_info(key: str, field: FieldInfo) -> SettingInfo:
+    """The description of the setting that `field` declares."""
+    kind, optional, choices = _kind_of(field.annotation)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    bounds: dict[type, Any] = {type(item): item for item in field.metadata}
+    ge, le = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
+    longest = bounds.get(annotated_types.MaxLen)
+    unit = extra.get("unit")
+    return SettingInfo(
+        key=key,
+        title=field.title or "",
+        help=field.description or "",
+        kind=kind,
+        optional=optional,
+        default=None if field.is_required() else field.get_default(),
+        unit=None if unit is None else str(unit),
+        minimum=ge.ge if ge else None,
+        maximum=le.le if le else None,
+        max_length=longest.max_length if longest else None,
+        choices=choices,
+        clamp=bool(extra.get("clamp")),
+    )
+
+
+_KINDS: Final[dict[Any, Kind]] = {
+    int: Kind.INTEGER,
+    float: Kind.NUMBER,
+    bool: Kind.BOOLEAN,
+    str: Kind.TEXT,
+}
+
+
+def _kind_of(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
+    if isinstance(annotation, UnionType):
+        (inner,) = (kind for kind in get_args(annotation) if kind is not type(None))
+        kind, _, choices = _kind_of(inner)
+        return kind, True, choices
+    if get_origin(annotation) is Literal:
+        return Kind.CHOICE, False, tuple(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return Kind.PORTS, False, ()
+    return _KINDS[annotation], False, ()
+
+
+def section_type(field: FieldInfo) -> type[Section] | None:
+    """The section that `field` holds, None for a setting."""
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def entry_type(field: FieldInfo) -> type[Section] | None:
+    """The section that each value of the table `field` holds, None when it is no table."""
+    arguments = get_args(field.annotation)
+    last = arguments[-1] if arguments else None
+    return last if isinstance(last, type) and issubclass(last, Section) else None
+
+
+def all_settings(model: type[Section], prefix: str = "") -> tuple[SettingInfo, ...]:
+    """Every setting of `model` in order of declaration; entries of tables as `models.ID.path`."""
+    found: list[SettingInfo] = []
+    for name, field in model.model_fields.items():
+        key = prefix + name
+        if section := section_type(field):
+            found += all_settings(section, f"{key}.")
+        elif entry := entry_type(field):
+            found += all_settings(entry, f"{key}.ID.")
+        elif name != "version":
+            found.append(setting_info(key, field))
+    return tuple(found)

@@ -4,6 +4,7 @@ from typing import Any
 
 NVML_SUCCESS: int
 NVML_TEMPERATURE_GPU: int
+nvmlMemory_v2: int
 NVML_CLOCK_GRAPHICS: int
 NVML_CLOCK_SM: int
 NVML_CLOCK_MEM: int

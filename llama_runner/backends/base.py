@@ -3,12 +3,13 @@
 A backend owns one server's dialect. It must never retry, follow a redirect, or send a key to another origin.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from llama_runner.backends.events import StreamEvent
+from llama_runner.core.errors import ServerError
 
 
 class Engine(StrEnum):
@@ -127,12 +128,17 @@ class StreamDecoder(Protocol):
     Correct for every split of the bytes; capped in line, event and stream size (safety R4).
     """
 
+    @property
+    def failure(self) -> ServerError | None:
+        """The error that the stream carried or broke off with; what `feed` returned before still counts."""
+        ...
+
     def feed(self, t_ns: int, data: bytes) -> list[StreamEvent]:
-        """Events completed by `data`, which was read at `t_ns`. Raises a ServerError that the stream carries."""
+        """Events completed by `data`, which was read at `t_ns`. Never raises: look at `failure` after."""
         ...
 
     def close(self, t_ns: int) -> list[StreamEvent]:
-        """The body ended. Raises TruncatedError when the end marker never came."""
+        """The body ended: the last events. `failure` is a TruncatedError when the end marker never came."""
         ...
 
 
@@ -149,8 +155,8 @@ class Backend(Protocol):
         """A fresh decoder for one answer to `encode`."""
         ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[StreamEvent]:
-        """Send and decode. First event RequestSent, last event Finished; anything else is a raised ServerError.
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Send and decode. First event RequestSent, last event Finished; anything else raises a ServerError.
 
         Closing the iterator (`contextlib.aclosing`) closes the connection, which makes the server stop.
         """

@@ -79,7 +79,7 @@ class TimingsReport:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end marker arrived. `reason` as the server spelt it (stop, length, tool_calls, ...), None if it gave none."""
+    """The end marker arrived. `reason` as the server spelt it (stop, length, ...), None if it gave none."""
 
     t_ns: int
     reason: str | None

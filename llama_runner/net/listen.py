@@ -3,11 +3,14 @@
 import errno
 import socket
 import sys
+from typing import Final
 
 from llama_runner.core.errors import ConfigError, PortInUseError, UsageError
 
+# What the kernel queues while a start or a stall keeps us from accepting.
+BACKLOG: Final = 128
 # Windows says EACCES for a port that is exclusively somebody else's.
-_BUSY = frozenset({errno.EADDRINUSE, errno.EACCES} if sys.platform == "win32" else {errno.EADDRINUSE})
+_BUSY: Final = frozenset({errno.EADDRINUSE, errno.EACCES} if sys.platform == "win32" else {errno.EADDRINUSE})
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -26,7 +29,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:
-    """A bound TCP socket, ready to be served on. The caller closes it.
+    """A listening TCP socket. The caller closes it.
 
     Raises:
         PortInUseError: Somebody else has the port, or it may not be taken.
@@ -37,6 +40,8 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     try:
         _claim(listener)
         listener.bind((host, port))
+        # At once: on Linux two sockets may bind one port as long as neither listens.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno in _BUSY:

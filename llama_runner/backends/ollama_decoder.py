@@ -1,0 +1,73 @@
+"""Ollama's chat stream (one JSON object per line) as events. No I/O."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from llama_runner.backends.decoding import DecoderBase
+from llama_runner.backends.events import ReasoningDelta, StreamEvent, TextDelta, TimingsReport, UsageReport
+from llama_runner.backends.openai_decoder import tool_call
+from llama_runner.backends.values import as_count, as_list, as_object, as_seconds, as_text
+from llama_runner.core.errors import ProtocolError
+from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.trace import ServerTimings, Usage
+from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
+from llama_runner.net.ndjson import NdjsonParser
+
+_NS: Final = 1e-9
+# More calls in one event than any answer has.
+MAX_TOOL_CALLS: Final = 64
+
+
+class OllamaDecoder(DecoderBase):
+    """One answer to /api/chat. Also reads the whole answer of a server that ignored `stream`."""
+
+    def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
+        super().__init__(endpoint, caps)
+        self._lines = NdjsonParser(caps)
+
+    def _feed(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
+        for line in self._lines.feed(data):
+            self._line(t_ns, line, events)
+
+    def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
+        for line in self._lines.close():
+            self._line(t_ns, line, events)
+
+    def _line(self, t_ns: int, line: bytes, events: list[StreamEvent]) -> None:
+        if self._finished:
+            self.late_events += 1
+            return
+        if line.startswith(b"<") and not self.bad_events:
+            raise ProtocolError(self.endpoint, "it sent a web page")
+        document = self._document(line)
+        if document is None:
+            return
+        self._message(t_ns, as_object(document.get("message")), events)
+        if document.get("done") is True:
+            self._end(t_ns, document, events)
+
+    def _message(self, t_ns: int, message: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
+        if thinking := as_text(message.get("thinking")):
+            events.append(ReasoningDelta(t_ns, thinking))
+        if text := as_text(message.get("content")):
+            events.append(TextDelta(t_ns, text))
+        for position, call in enumerate(as_list(message.get("tool_calls"))[:MAX_TOOL_CALLS]):
+            if (fragment := tool_call(t_ns, position, as_object(call), None)) is not None:
+                events.append(fragment)
+
+    def _end(self, t_ns: int, document: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
+        prompt_tokens = as_count(document.get("prompt_eval_count"))
+        output_tokens = as_count(document.get("eval_count"))
+        usage = Usage(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+        timings = ServerTimings(
+            prompt_tokens=prompt_tokens,
+            prompt_s=as_seconds(document.get("prompt_eval_duration"), _NS),
+            output_tokens=output_tokens,
+            output_s=as_seconds(document.get("eval_duration"), _NS),
+        )
+        if usage != Usage():
+            events.append(UsageReport(t_ns, usage))
+        if timings.prompt_s is not None or timings.output_s is not None:
+            events.append(TimingsReport(t_ns, timings))
+        self._reason = as_text(document.get("done_reason")) or None
+        self._finish(t_ns, events)

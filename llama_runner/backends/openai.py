@@ -1,0 +1,140 @@
+"""Any server that speaks OpenAI's chat completions. Asks only for what strict servers accept."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import ClassVar, Final
+
+import httpx
+
+from llama_runner.backends.base import (
+    ChatRequest,
+    Endpoint,
+    ModelInfo,
+    SamplingOptions,
+    StreamDecoder,
+    WireRequest,
+)
+from llama_runner.backends.events import StreamEvent
+from llama_runner.backends.openai_decoder import OpenAIDecoder
+from llama_runner.backends.streaming import stream_events
+from llama_runner.backends.values import as_count, as_list, as_object, as_text
+from llama_runner.core.clock import Clock
+from llama_runner.core.errors import ProtocolError
+from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.net.errors import is_error, stream_error
+from llama_runner.net.fetch import Reply, fetch
+
+# Lists and health checks answer from memory; a server that needs longer is stuck.
+LIST_TIMEOUT_S: Final = 10.0
+# D5: nobody picks from a longer list.
+MAX_MODELS: Final = 2000
+# Where servers put the context length that really applies, most specific first.
+_CONTEXT_KEYS: Final = ("loaded_context_length", "max_model_len", "context_length", "max_context_length")
+
+
+class OpenAIBackend:
+    """One OpenAI-compatible server."""
+
+    # Names of `SamplingOptions` that the dialect has under another name, or not at all (None).
+    unsupported: ClassVar[tuple[str, ...]] = ("ignore_eos", "cache_prompt")
+    ping_path: ClassVar[str] = "/v1/models"
+
+    def __init__(self, endpoint: Endpoint, *, http: httpx.AsyncClient, clock: Clock) -> None:
+        self.endpoint = endpoint
+        self._http = http
+        self._clock = clock
+
+    def encode(self, request: ChatRequest) -> WireRequest:
+        """POST /v1/chat/completions, streamed, with usage."""
+        body: dict[str, JsonValue] = {
+            "model": request.model_id,
+            "messages": [{"role": str(m.role), "content": m.content} for m in request.messages],
+            "stream": True,
+            **self._stream_fields(),
+            **self._option_fields(request.options),
+        }
+        return WireRequest(
+            method="POST",
+            url=f"{self.endpoint.base_url}/v1/chat/completions",
+            headers={"Content-Type": "application/json", "Accept": "text/event-stream", **self._credential()},
+            body=dump_json(body),
+            not_sent=tuple(name for name in self.unsupported if getattr(request.options, name) is not None),
+        )
+
+    def decoder(self) -> StreamDecoder:
+        """For one answer to `encode`."""
+        return OpenAIDecoder(self.endpoint.base_url)
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Send and decode; see `Backend.stream`."""
+        return stream_events(self._http, self.encode(request), self.decoder(), self._clock)
+
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """GET /v1/models."""
+        document = await self._get_object("/v1/models")
+        # Ollama's /v1 has null where it has no model; a missing key is no model list at all.
+        if "data" not in document:
+            raise ProtocolError(f"{self.endpoint.base_url}/v1/models", "it has no list of models")
+        return tuple(
+            info
+            for item in as_list(document["data"])[:MAX_MODELS]
+            if (info := self._model_info(as_object(item))) is not None
+        )
+
+    async def ping(self) -> float:
+        """Seconds for one cheap read-only request."""
+        return (await self._get(self.ping_path)).elapsed_s
+
+    def _stream_fields(self) -> dict[str, JsonValue]:
+        return {"stream_options": {"include_usage": True}}
+
+    def _option_fields(self, options: SamplingOptions) -> dict[str, JsonValue]:
+        fields: dict[str, JsonValue] = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_tokens": options.max_tokens,
+            "seed": options.seed,
+            "stop": list(options.stop) or None,
+            "ignore_eos": options.ignore_eos,
+            "cache_prompt": options.cache_prompt,
+        }
+        return {
+            name: value
+            for name, value in fields.items()
+            if value is not None and name not in self.unsupported
+        }
+
+    def _model_info(self, item: Mapping[str, JsonValue]) -> ModelInfo | None:
+        model_id = as_text(item.get("id"))
+        if not model_id:
+            return None
+        lengths = (as_count(item.get(key)) for key in _CONTEXT_KEYS)
+        return ModelInfo(id=model_id, context_length=next((n for n in lengths if n), None))
+
+    def _credential(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.endpoint.api_key}"} if self.endpoint.api_key else {}
+
+    async def _get(self, path: str) -> Reply:
+        url = f"{self.endpoint.base_url}{path}"
+        reply = await fetch(
+            self._http, url, headers=self._credential(), timeout_s=LIST_TIMEOUT_S, clock=self._clock
+        )
+        return reply.raise_for_status()
+
+    async def _get_object(self, path: str) -> Mapping[str, JsonValue]:
+        reply = await self._get(path)
+        document = reply.json()
+        if not isinstance(document, dict):
+            raise ProtocolError(reply.url, "it is not a JSON object")
+        # LM Studio answers paths that it does not know with status 200.
+        if is_error(document):
+            raise stream_error(document, reply.url)
+        return document
+
+
+class VllmBackend(OpenAIBackend):
+    """vLLM: counts tokens in every event, and can be told to go on after an end token."""
+
+    unsupported = ("cache_prompt",)
+
+    def _stream_fields(self) -> dict[str, JsonValue]:
+        return {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}

@@ -1,0 +1,50 @@
+"""From raw reads to events: the one loop that all backends stream through."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+import httpx
+
+from llama_runner.backends.base import StreamDecoder, WireRequest
+from llama_runner.backends.events import Finished, RequestSent, Started, StreamEvent
+from llama_runner.core.clock import Clock
+from llama_runner.core.errors import ProtocolError
+from llama_runner.net.stream import Headers, RawEvent, Read, Sent, stream_raw
+
+# S17: a login page or a proxy's notice; never shown as an answer.
+_WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+
+
+async def stream_events(
+    http: httpx.AsyncClient, wire: WireRequest, decoder: StreamDecoder, clock: Clock
+) -> AsyncGenerator[StreamEvent, None]:
+    """RequestSent, Started, then what the decoder makes of the body; the last event is Finished.
+
+    Raises:
+        ServerError: Of the transport, the status, or the stream itself, after the events before it.
+    """
+    async with aclosing(stream_raw(http, wire, clock)) as raw:
+        async for item in raw:
+            for event in _events(item, wire, decoder):
+                yield event
+                if isinstance(event, Finished):
+                    return
+            if decoder.failure is not None:
+                raise decoder.failure
+    for event in decoder.close(clock.now_ns()):
+        yield event
+    if decoder.failure is not None:
+        raise decoder.failure
+
+
+def _events(item: RawEvent, wire: WireRequest, decoder: StreamDecoder) -> list[StreamEvent]:
+    match item:
+        case Sent(t_ns):
+            return [RequestSent(t_ns)]
+        case Headers(t_ns):
+            if item.content_type in _WEB_PAGES:
+                raise ProtocolError(wire.url, "it sent a web page")
+            return [Started(t_ns)]
+        case Read(t_ns, data):
+            return decoder.feed(t_ns, data)

@@ -1,0 +1,172 @@
+"""The one factory for HTTP clients (safety R3): no redirects, no environment, explicit timeouts.
+
+Nothing else in the program constructs an HTTP client.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Final
+
+import aiohttp
+import certifi
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from llama_runner import __version__
+from llama_runner.net.resolver import PinnedResolver
+
+USER_AGENT: Final = f"llama-runner/{__version__}"
+# Pauses reading from the socket at twice this: large enough that a burst never waits for the parser.
+READ_BUFFER_BYTES: Final = 256 * 1024
+# Below uvicorn's 5 s: we drop an idle connection before the server does, so no request meets a closed one.
+KEEP_ALIVE_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; None waits for ever. `read_s` bounds the silence between two reads, also before the headers.
+
+    The first-token and idle timeouts of a chat are its caller's; this read timeout is the wall behind them.
+    """
+
+    connect_s: float | None = 5.0
+    read_s: float | None = 900.0
+    pool_s: float | None = 30.0
+
+    def for_httpx(self) -> httpx.Timeout:
+        """The same, as httpx wants it."""
+        return httpx.Timeout(connect=self.connect_s, read=self.read_s, write=self.read_s, pool=self.pool_s)
+
+
+class SendStamp:
+    """Where the transport leaves the moment at which a request's first byte is written."""
+
+    __slots__ = ("_body_seen", "_now_ns", "t_ns")
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self.t_ns: int | None = None
+        self._body_seen = False
+
+    def headers_ready(self) -> None:
+        """A connection is there and the headers are built."""
+        self.t_ns = self._now_ns()
+
+    def body_ready(self) -> None:
+        """The first part of the body is about to be written, together with the headers that waited for it."""
+        if not self._body_seen:
+            self._body_seen = True
+            self.t_ns = self._now_ns()
+
+
+# Carried by context and not by argument: httpx has no way to hand something through to aiohttp.
+current_stamp: ContextVar[SendStamp | None] = ContextVar("current_stamp", default=None)
+
+
+def send_trace() -> aiohttp.TraceConfig:
+    """An aiohttp trace that stamps into `current_stamp`, or into the request's own `trace_request_ctx`."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_on_headers)
+    trace.on_request_chunk_sent.append(_on_chunk)
+    return trace
+
+
+async def _on_headers(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    if (stamp := _stamp_of(context)) is not None:
+        stamp.headers_ready()
+
+
+async def _on_chunk(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    if (stamp := _stamp_of(context)) is not None:
+        stamp.body_ready()
+
+
+def _stamp_of(context: SimpleNamespace) -> SendStamp | None:
+    own = getattr(context, "trace_request_ctx", None)
+    return own if isinstance(own, SendStamp) else current_stamp.get()
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """The trust store, read once: it takes longer than a whole request."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+def open_session(
+    *, max_connections: int | None = None, reuse_connections: bool = True
+) -> aiohttp.ClientSession:
+    """The aiohttp session under every client. Needs a running loop; the caller closes it.
+
+    Args:
+        max_connections: None for no limit.
+        reuse_connections: False opens a connection for every request. Some servers (llama-server) close the
+            connection after a stream without saying so; a POST sent into that moment is lost, and repeating
+            a POST is not ours to decide.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=max_connections or 0,
+        force_close=not reuse_connections,
+        keepalive_timeout=KEEP_ALIVE_S if reuse_connections else None,
+        ssl=tls_context(),
+        resolver=PinnedResolver(),
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(loop=asyncio.get_running_loop()),
+        auto_decompress=False,
+        trust_env=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trace_configs=[send_trace()],
+    )
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Reads share connections; everything else gets one of its own (see `open_session`)."""
+
+    def __init__(self, max_connections: int | None) -> None:
+        self._shared = self._open(max_connections, reuse=True)
+        self._fresh = self._open(max_connections, reuse=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._shared if request.method in ("GET", "HEAD") else self._fresh
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._shared.aclose()
+        await self._fresh.aclose()
+
+    @staticmethod
+    def _open(max_connections: int | None, *, reuse: bool) -> AiohttpTransport:
+        # The session is made at the first request, as it needs the running loop.
+        return AiohttpTransport(
+            verify=tls_context(),
+            client=lambda: open_session(max_connections=max_connections, reuse_connections=reuse),
+        )
+
+
+DEFAULT_TIMEOUTS: Final = Timeouts()
+
+
+def open_http(
+    timeouts: Timeouts = DEFAULT_TIMEOUTS, *, max_connections: int | None = None
+) -> httpx.AsyncClient:
+    """A client for anything that speaks HTTP. Close it, or use it as an async context manager.
+
+    Args:
+        timeouts: Defaults of every request; a request may bring its own.
+        max_connections: None for no limit.
+    """
+    return httpx.AsyncClient(
+        transport=_Transport(max_connections),
+        timeout=timeouts.for_httpx(),
+        follow_redirects=False,
+        trust_env=False,
+        headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+    )

@@ -1,0 +1,86 @@
+"""Lines out of bytes, without I/O, correct for every split, capped (safety R4)."""
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import Final
+
+BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCaps:
+    """The most a stream may hold, in bytes.
+
+    Attributes:
+        line: Longer than any event of a sane server; a line without end is an attack or a bug (S8).
+        event: All data lines of one SSE event together.
+        stream: Hours of tokens; beyond it something runs away (S9).
+    """
+
+    line: int = 1024 * 1024
+    event: int = 4 * 1024 * 1024
+    stream: int = 256 * 1024 * 1024
+
+
+DEFAULT_CAPS: Final = StreamCaps()
+
+
+class StreamLimitError(Exception):
+    """A cap was exceeded. `reason` is a stable code: line_too_long, event_too_long or stream_too_long."""
+
+    def __init__(self, reason: str, limit_bytes: int) -> None:
+        super().__init__(f"{reason}: more than {limit_bytes} bytes")
+        self.reason = reason
+        self.limit_bytes = limit_bytes
+
+
+class LineSplitter:
+    """Splits at LF, CR LF and CR, and at nothing else; a CR at the end of a read ends its line at once."""
+
+    def __init__(self, caps: StreamCaps = DEFAULT_CAPS) -> None:
+        self._caps = caps
+        self._tail = bytearray()
+        self._after_cr = False
+        self._n_bytes = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without their ends. Raises StreamLimitError."""
+        self._n_bytes += len(data)
+        if self._n_bytes > self._caps.stream:
+            raise StreamLimitError("stream_too_long", self._caps.stream)
+        data = self._without_second_half(data)
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        parts = data.split(b"\n")
+        self._tail += parts[0]
+        if len(parts) == 1:
+            self._check(self._tail)
+            return []
+        lines = [bytes(self._tail), *parts[1:-1]]
+        self._tail = bytearray(parts[-1])
+        everything: list[Sized] = [*lines, self._tail]
+        for line in everything:
+            self._check(line)
+        return lines
+
+    def close(self) -> bytes:
+        """What came after the last line end."""
+        rest = bytes(self._tail)
+        self._tail.clear()
+        return rest
+
+    def _without_second_half(self, data: bytes) -> bytes:
+        """`data` without the LF that belongs to the CR at the end of the read before."""
+        if not data:
+            return data
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._after_cr = False
+            if not data:
+                return data
+        self._after_cr = data.endswith(b"\r")
+        return data
+
+    def _check(self, line: Sized) -> None:
+        if len(line) > self._caps.line:
+            raise StreamLimitError("line_too_long", self._caps.line)

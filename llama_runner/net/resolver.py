@@ -1,0 +1,37 @@
+"""Name resolution that cannot be turned against us while a client lives (safety D12)."""
+
+import socket
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from llama_runner.net.addresses import scope_of
+
+
+class PinnedResolver(AbstractResolver):
+    """Answers for a name only with addresses as near as those of its first answer.
+
+    A name that was on the LAN when its owner typed it, and later points to this machine or out to the
+    internet, is refused. `aiohttp` connects to exactly the addresses returned here.
+    """
+
+    def __init__(self, inner: AbstractResolver | None = None) -> None:
+        self._inner = inner or ThreadedResolver()
+        self._scopes: dict[str, str] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of `host` as near as the first one it ever had. Raises OSError when none is."""
+        results = await self._inner.resolve(host, port, family)
+        if not results:
+            raise OSError(None, "the name has no address")
+        scope = self._scopes.setdefault(host, scope_of(results[0]["host"]))
+        near = [result for result in results if scope_of(result["host"]) == scope]
+        if not near:
+            raise OSError(None, "the name now points elsewhere than when it was first asked")
+        return near
+
+    async def close(self) -> None:
+        """Release the inner resolver."""
+        await self._inner.close()

@@ -1,0 +1,1 @@
+"""The desktop window. The only place that knows Qt; it shows what managers publish and computes no metric."""

@@ -12,22 +12,28 @@ HIDDEN: Final = "[redacted]"
 # A shorter "secret" would blank out ordinary words all over the log.
 MIN_SECRET_CHARS: Final = 4
 
-# Every repetition has a bound or a delimiter it cannot cross, so that no text makes these slow.
-_NAMES: Final = (
-    r"(?:proxy-)?authorization|x-api-key|(?:[a-z0-9]{1,20}[-_]){0,3}(?:api[-_]?key|apikey|secret|password|passwd)"
-    r"|(?:(?:access|auth|refresh|id|session|control|bearer|hf|csrf)[-_]?)?token"
+# Every repetition below has a bound or a delimiter it cannot cross, so that no text makes a pattern slow.
+_NAME: Final = (
+    r"(?<![a-z0-9])(?:[a-z0-9]{1,20}[-_]){0,4}"
+    r"(?:authorization|(?:api|access|private|secret)[-_]?key|secret|password|passwd|token)"
+)
+# Between a name and its value: `: `, `=`, `": "`, and `', b'` as in the repr of a header pair.
+_SEPARATOR: Final = r"""(?:\\?["'])?\s{0,4}[:=]\s{0,4}|["']\s{0,4},\s{0,4}(?=b?["'])"""
+_SCHEME: Final = r"(?:(?:bearer|basic|digest|token)\s{1,4})?"
+# A quoted value to its quote, any other to the next delimiter; what is hidden already stays as it is.
+_VALUE: Final = (
+    rf"""b?\\?(["']){_SCHEME}(?!\[redacted\])[^"'\r\n]+|{_SCHEME}(?!\[redacted\])[^\s"'\\&,;)\]}}]+"""
 )
 _PATTERNS: Final = (
     # User information in a URL.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#]*@"), rf"\1{HIDDEN}@"),
     # A cookie header, whole.
-    (re.compile(r"(?i)\b((?:set-)?cookie[\"']?\s{0,4}[:=]\s{0,4})[^\r\n]+"), rf"\1{HIDDEN}"),
-    # By name: a header, a JSON field, a query parameter, a command line option.
+    (re.compile(r"(?i)\b((?:set-)?cookie\s{0,4}[:=]\s{0,4})[^\r\n]+"), rf"\1{HIDDEN}"),
+    # By name: a header, a JSON field, a query parameter, an environment variable.
+    (re.compile(rf"(?i)({_NAME}(?:{_SEPARATOR}))(?:{_VALUE})"), rf"\1\2{HIDDEN}"),
+    # By name: a command line option followed by its value.
     (
-        re.compile(
-            rf"(?i)(?<![a-z0-9])((?:{_NAMES})[\"']?(?:\s{{0,4}}[:=]\s{{0,4}}|(?<=-key)\s{{1,4}}|(?<=token)\s{{1,4}}(?=[\"']?[^\s]*\d))"
-            rf"(?:b(?=[\"']))?[\"']?)(?:(?:bearer|basic|token|digest)\s{{1,4}})?[^\s\"'&,;)\]}}]+"
-        ),
+        re.compile(r"(?i)(--[a-z-]{0,20}(?:key|token|secret|password)\s{1,4})(?!\[redacted\])\S+"),
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s{1,4}[a-z0-9._~+/=-]{8,}"), rf"\1 {HIDDEN}"),

@@ -4,8 +4,11 @@ Every stamp is monotonic nanoseconds of one clock. Metrics are computed here, on
 definitions are in `core.metrics`, which names these functions.
 """
 
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 
@@ -108,6 +111,9 @@ class RequestMetrics:
 
 # Below this many decode steps a mean gap says more about chance than about the server.
 MIN_DECODE_TOKENS: Final = 4
+# A gap is a stall when a reader notices it: longer than this, and well beyond the usual gap of its stream.
+STALL_FLOOR_S: Final = 0.25
+STALL_FACTOR: Final = 5
 
 NO_METRICS: Final = RequestMetrics()
 
@@ -158,24 +164,133 @@ def has_hidden_reasoning(trace: RequestTrace) -> bool:
     return bool(counted) and all(s.kind is not TokenKind.REASONING for s in trace.stamps)
 
 
-def tpot_s(trace: RequestTrace) -> float | None:
-    """Mean time per output token after the first event, in seconds.
+def decode_steps(trace: RequestTrace) -> int | None:
+    """Tokens between the first and the last token-bearing event: N - n1.
+
+    Where the server counts per event, the last event's count stands for N: the final usage may include an end
+    token that no event carried, and no time passed for it here. Where it does not, n1 is taken as 1.
 
     Returns:
-        (t_last - t_first) / (N - n1) with N the output tokens and n1 those of the first event (1 when the
-        server does not count per event); None with fewer than `MIN_DECODE_TOKENS` tokens after the first
-        event, when all tokens came in one event, or when reasoning tokens were counted but not streamed.
-
-    Source: AIPerf's ITL; vLLM's TPOT divides by N - 1; GuideLLM's TPOT includes TTFT.
+        None with fewer than `MIN_DECODE_TOKENS`, when all tokens came at once, or when reasoning tokens were
+        counted but not streamed.
     """
     n, _ = output_tokens(trace)
     if n is None or not trace.stamps or has_hidden_reasoning(trace):
         return None
     first, last = trace.stamps[0], trace.stamps[-1]
-    n_first = first.cumulative_tokens if first.cumulative_tokens is not None else 1
-    if n - n_first < MIN_DECODE_TOKENS or last.t_ns <= first.t_ns:
+    if first.cumulative_tokens is not None and last.cumulative_tokens is not None:
+        steps = last.cumulative_tokens - first.cumulative_tokens
+    else:
+        steps = n - (first.cumulative_tokens or 1)
+    return steps if steps >= MIN_DECODE_TOKENS and last.t_ns > first.t_ns else None
+
+
+def tpot_s(trace: RequestTrace) -> float | None:
+    """Mean time per output token after the first event, in seconds.
+
+    Returns:
+        (t_last - t_first) / (N - n1), None where `decode_steps` is.
+
+    Source: AIPerf's ITL; vLLM's TPOT divides by N - 1; GuideLLM's TPOT includes TTFT.
+    """
+    steps = decode_steps(trace)
+    return None if steps is None else (trace.stamps[-1].t_ns - trace.stamps[0].t_ns) / 1e9 / steps
+
+
+def decode_tps_pooled(traces: Iterable[RequestTrace]) -> float | None:
+    """Decode steps per second over all requests together; None when no request has a decode speed."""
+    steps, spent_ns = 0, 0
+    for trace in traces:
+        if (counted := decode_steps(trace)) is not None:
+            steps += counted
+            spent_ns += trace.stamps[-1].t_ns - trace.stamps[0].t_ns
+    return steps / (spent_ns / 1e9) if steps else None
+
+
+def e2e_tps(trace: RequestTrace) -> float | None:
+    """Output tokens per second of total time; None without tokens."""
+    n, _ = output_tokens(trace)
+    total_s = e2e_s(trace)
+    return n / total_s if n and total_s else None
+
+
+def queue_delay_s(trace: RequestTrace) -> float | None:
+    """Seconds from the planned arrival to the first request byte; None in a closed loop."""
+    return None if trace.t_sched_ns is None else (trace.t_send_ns - trace.t_sched_ns) / 1e9
+
+
+def ttft_user_s(trace: RequestTrace) -> float | None:
+    """Seconds from the planned arrival to the first token; None in a closed loop."""
+    return _sum(queue_delay_s(trace), ttft_s(trace))
+
+
+def e2e_user_s(trace: RequestTrace) -> float | None:
+    """Seconds from the planned arrival to the last token; None in a closed loop."""
+    return _sum(queue_delay_s(trace), e2e_s(trace))
+
+
+def tail_s(trace: RequestTrace) -> float | None:
+    """Seconds from the last token to the end of the stream."""
+    if trace.t_end_ns is None or not trace.stamps:
         return None
-    return (last.t_ns - first.t_ns) / 1e9 / (n - n_first)
+    return (trace.t_end_ns - trace.stamps[-1].t_ns) / 1e9
+
+
+def inter_chunk_s(trace: RequestTrace) -> tuple[float, ...]:
+    """Gaps between neighbouring token-bearing events, in seconds: one fewer than there are events."""
+    return tuple((later.t_ns - earlier.t_ns) / 1e9 for earlier, later in pairwise(trace.stamps))
+
+
+def inter_token_s(trace: RequestTrace) -> tuple[tuple[float, int], ...]:
+    """Per gap: seconds per token, and how many tokens its later event brought (the weight).
+
+    Returns:
+        Only gaps whose two events the server counted and between which the count grew.
+    """
+    gaps: list[tuple[float, int]] = []
+    for earlier, later in pairwise(trace.stamps):
+        if earlier.cumulative_tokens is None or later.cumulative_tokens is None:
+            continue
+        if (n := later.cumulative_tokens - earlier.cumulative_tokens) > 0:
+            gaps.append(((later.t_ns - earlier.t_ns) / 1e9 / n, n))
+    return tuple(gaps)
+
+
+def stall_max_s(trace: RequestTrace) -> float | None:
+    """The longest gap between two token-bearing events; None with fewer than two."""
+    return max(inter_chunk_s(trace), default=None)
+
+
+def stalls(trace: RequestTrace) -> int | None:
+    """How many gaps a reader notices; None with fewer than two events."""
+    gaps = inter_chunk_s(trace)
+    if not gaps:
+        return None
+    limit_s = max(STALL_FLOOR_S, STALL_FACTOR * statistics.median(gaps))
+    return sum(gap > limit_s for gap in gaps)
+
+
+def prefill_tps(trace: RequestTrace) -> float | None:
+    """Prompt tokens processed per second by the server's own clock; None when it does not say."""
+    timings = trace.server_timings
+    if timings is None or not timings.prompt_tokens or not timings.prompt_s:
+        return None
+    return timings.prompt_tokens / timings.prompt_s
+
+
+def cache_hit(traces: Iterable[RequestTrace]) -> float | None:
+    """Share of prompt tokens taken from the server's cache, over requests that report both counts."""
+    cached, prompt = 0, 0
+    for trace in traces:
+        usage = trace.usage
+        if usage and usage.prompt_tokens is not None and usage.cached_tokens is not None:
+            cached += usage.cached_tokens
+            prompt += usage.prompt_tokens
+    return cached / prompt if prompt else None
+
+
+def _sum(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 def request_metrics(trace: RequestTrace) -> RequestMetrics:

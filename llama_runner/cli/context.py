@@ -32,7 +32,7 @@ def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iter
         home = home_of(args)
         config = load_app_config(home).value
         handle = start_logging(
-            home, config.logging, console=args.debug or command in _LOGS_TO_TERMINAL, debug=args.debug
+            home, config, console=args.debug or command in _LOGS_TO_TERMINAL, debug=args.debug
         )
     except (LlamaRunnerError, OSError) as error:
         out.note(f"No log is written: {error}")

@@ -106,7 +106,7 @@ class Output:
             self._say(text)
 
     def error(self, error: LlamaRunnerError, *, usage: str = "") -> None:
-        """What went wrong and what to do next: JSON on stdout with `--json`, else `usage` and text on stderr."""
+        """What went wrong and what to do next: JSON on stdout, or `usage` and text on stderr."""
         if self.json and not self._has_result:
             self.document(error_document(error))
         else:

@@ -116,6 +116,11 @@ class AnswerFold:
         self.error = error
         self._t_end_ns = t_ns
 
+    @property
+    def finished(self) -> bool:
+        """The end marker arrived: the answer is complete."""
+        return self._finished
+
     def snapshot(self) -> AnswerSnapshot:
         """The answer so far."""
         return AnswerSnapshot(

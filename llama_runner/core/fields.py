@@ -53,6 +53,24 @@ class BadText(ValueError):
     """A text is not what the setting takes; the text of the error completes "must be …"."""
 
 
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What a text setting takes, in words that complete "must be …"."""
+
+    words: str
+
+
+WINDOWS_PATH: Final = Takes(
+    "empty or a full path on a drive, such as C:\\models; network and device paths are not used"
+)
+LINUX_PATH: Final = Takes("empty or a full path that starts with /; ~ and $HOME are not expanded")
+MODEL_PATH: Final = Takes(
+    "a full path, or one below the models folder; ~, $HOME, .. and network paths are not used"
+)
+LOOPBACK_HOST: Final = Takes("an address of this machine only: 127.0.0.1, ::1 or localhost")
+LANGUAGE: Final = Takes('"system" or a language code such as en or de_DE')
+
+
 def _check_path_characters(text: str) -> None:
     if len(text) > MAX_PATH_CHARS or not text.isprintable():
         raise BadText(f"a path of at most {MAX_PATH_CHARS} characters without control characters")
@@ -63,9 +81,7 @@ def check_windows_path(text: str) -> str:
     _check_path_characters(text)
     path = PureWindowsPath(text)
     if text and (not path.is_absolute() or path.drive.startswith("\\\\")):
-        raise BadText(
-            "empty or a full path on a drive, such as C:\\models; network and device paths are not used"
-        )
+        raise BadText(WINDOWS_PATH.words)
     return text
 
 
@@ -73,7 +89,7 @@ def check_linux_path(text: str) -> str:
     """`text` when it is empty or a full path."""
     _check_path_characters(text)
     if text and not PurePosixPath(text).is_absolute():
-        raise BadText("empty or a full path that starts with /; ~ and $HOME are not expanded")
+        raise BadText(LINUX_PATH.words)
     return text
 
 
@@ -81,10 +97,9 @@ def check_model_path(text: str) -> str:
     """`text` when it is a full path of either system, or one that stays below the models folder."""
     _check_path_characters(text)
     windows = PureWindowsPath(text)
-    if not text.strip() or text[0] in "~$-" or windows.drive.startswith("\\\\") or ".." in windows.parts:
-        raise BadText(
-            "a full path, or one below the models folder; ~, $HOME, .. and network paths are not used"
-        )
+    is_network = windows.drive.startswith("\\\\")
+    if not text.strip() or text[0] in "~$-" or is_network or ".." in windows.parts:
+        raise BadText(MODEL_PATH.words)
     return text
 
 
@@ -98,22 +113,22 @@ def check_loopback(text: str) -> str:
     except ValueError:
         fits = False
     if not fits:
-        raise BadText("an address of this machine only: 127.0.0.1, ::1 or localhost")
+        raise BadText(LOOPBACK_HOST.words)
     return text
 
 
 def check_language(text: str) -> str:
     """`text` when it is "system" or looks like a language code."""
     if text != "system" and not re.fullmatch(r"[a-z]{2,3}(_[A-Z]{2})?", text):
-        raise BadText('"system" or a language code such as en or de_DE')
+        raise BadText(LANGUAGE.words)
     return text
 
 
-WindowsPath = Annotated[str, AfterValidator(check_windows_path)]
-LinuxPath = Annotated[str, AfterValidator(check_linux_path)]
-ModelPath = Annotated[str, AfterValidator(check_model_path)]
-LoopbackHost = Annotated[str, AfterValidator(check_loopback)]
-Language = Annotated[str, AfterValidator(check_language)]
+WindowsPath = Annotated[str, AfterValidator(check_windows_path), WINDOWS_PATH]
+LinuxPath = Annotated[str, AfterValidator(check_linux_path), LINUX_PATH]
+ModelPath = Annotated[str, AfterValidator(check_model_path), MODEL_PATH]
+LoopbackHost = Annotated[str, AfterValidator(check_loopback), LOOPBACK_HOST]
+Language = Annotated[str, AfterValidator(check_language), LANGUAGE]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # JSON has lists only: the tuple itself is taken from a list, its items stay strict.
 Ports = Annotated[tuple[Port, ...], Field(strict=False)]
@@ -138,6 +153,7 @@ class SettingInfo:
         key: Dotted name.
         optional: Whether null is allowed.
         default: As in JSON; None also where there is none.
+        takes: What a text must be, in words; empty when any text will do.
     """
 
     key: str
@@ -151,6 +167,7 @@ class SettingInfo:
     maximum: float | None
     max_length: int | None
     choices: tuple[str, ...]
+    takes: str
     clamp: bool
 
     @property
@@ -165,6 +182,8 @@ class SettingInfo:
             return f"a list of at most {self.max_length} port numbers from 1 to 65535"
         if self.kind is Kind.BOOLEAN:
             return "true or false"
+        if self.takes:
+            return self.takes
         if self.kind is Kind.TEXT:
             return "a text" if self.max_length is None else f"a text of at most {self.max_length} characters"
         unit = f" {self.unit}" if self.unit else ""
@@ -182,6 +201,7 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     bounds: dict[type, Any] = {type(item): item for item in field.metadata}
     ge, le = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
+    takes = bounds.get(Takes)
     longest = bounds.get(annotated_types.MaxLen)
     unit = extra.get("unit")
     return SettingInfo(
@@ -196,6 +216,7 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
         maximum=le.le if le else None,
         max_length=longest.max_length if longest else None,
         choices=choices,
+        takes=takes.words if takes else "",
         clamp=bool(extra.get("clamp")),
     )
 

@@ -21,6 +21,7 @@ from llama_runner.core.paths import Home, home_at
 from llama_runner.system.background import BackgroundProgram
 from llama_runner.system.environment import self_command
 from llama_runner.system.exits import describe_exit
+from llama_runner.system.identity import is_same
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,29 @@ async def attach(home: Home, *, http: httpx.AsyncClient) -> ControlClient | None
         log.warning("service does not answer pid=%d reason=%s", running.pid, error.kind)
         return None
     return client if health.pid == running.pid and health.status == "ok" else None
+
+
+async def stop_running(home: Home, *, http: httpx.AsyncClient) -> int | None:
+    """End the service of `home` and wait until it is gone; its pid, None when none runs.
+
+    Raises:
+        ServerError: It does not answer.
+        ServiceError: It does not end.
+    """
+    running = running_service(home)
+    if running is None:
+        return None
+    await ControlClient(url=running.url, token=running.token, http=http).shutdown()
+    try:
+        async with asyncio.timeout(END_LIMIT_S):
+            # No event tells of the end of a process that is not our child.
+            while is_same(running.process):  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_AGAIN_S)
+    except TimeoutError as error:
+        raise ServiceError(
+            f"The service (pid {running.pid}) does not end.", f"See the log in {home.logs_dir}, then end it."
+        ) from error
+    return running.pid
 
 
 class OwnedService:

@@ -1,0 +1,205 @@
+"""`config`: show, read, change, check, back up and restore the settings."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+from llama_runner.cli.context import home_of
+from llama_runner.cli.render import Output
+from llama_runner.core.clock import SystemClock
+from llama_runner.core.config import (
+    MAX_CONFIG_BYTES,
+    Problem,
+    Severity,
+    backups_of,
+    get_setting,
+    load_app_config,
+    load_models_config,
+    save_app_config,
+    set_setting,
+)
+from llama_runner.core.errors import ConfigError, ExitCode, NotFoundError
+from llama_runner.core.fields import Section, all_settings
+from llama_runner.core.files import read_bounded, write_atomic, write_new
+from llama_runner.core.jsonio import JsonRejected, parse_json
+from llama_runner.core.paths import PRIVATE_FOLDER_MODE, Home
+from llama_runner.core.settings import AppConfig
+
+_ACTIONS: Final = (
+    ("show", "every setting"),
+    ("get", "one setting"),
+    ("set", "change one setting"),
+    ("validate", "check both configuration files"),
+    ("backup", "keep a copy of both files"),
+    ("restore", "put a kept copy back"),
+)
+
+
+class ConfigCommand:
+    """Works on the files alone; a running service notices by itself."""
+
+    name = "config"
+    help = "show, read, change and check settings"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the actions. The common options may stand before or after them."""
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        parsers = {name: actions.add_parser(name, help=text) for name, text in _ACTIONS}
+        parsers["get"].add_argument("key", metavar="KEY", help="for example stress.concurrency")
+        parsers["set"].add_argument("key", metavar="KEY")
+        parsers["set"].add_argument("value", metavar="VALUE", help="empty or null for settings that allow it")
+        parsers["restore"].add_argument("name", metavar="NAME", nargs="?", help="as `backup` named it")
+
+    async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
+        """Do the action."""
+        home = home_of(args)
+        match args.action:
+            case "show":
+                return _show(home, out)
+            case "get":
+                return _get(home, args.key, out)
+            case "set":
+                return _set(home, args.key, args.value, out)
+            case "validate":
+                return _validate(home, out)
+            case "backup":
+                return _backup(home, out)
+            case _:
+                return _restore(home, args.name, out)
+
+
+def _show(home: Home, out: Output) -> ExitCode:
+    app, models = load_app_config(home), load_models_config(home)
+    out.document(
+        {
+            "file": home.app_config_file,
+            "settings": app.value.model_dump(mode="json"),
+            "models_file": home.models_config_file,
+            "models": models.value.model_dump(mode="json"),
+        }
+    )
+    for info in all_settings(AppConfig):
+        value = get_setting(app.value, info.key)
+        # What was changed stands out; the unit follows its number.
+        unit = f" {info.unit}" if info.unit and value is not None else ""
+        changed = "" if plain(value) == plain(info.default) else "  (changed)"
+        out.text(f"{info.key} = {shown(value)}{unit}{changed}")
+    _note_problems((*app.problems, *models.problems), out)
+    return ExitCode.DONE
+
+
+def _get(home: Home, key: str, out: Output) -> ExitCode:
+    loaded = load_app_config(home)
+    value = get_setting(loaded.value, key)
+    out.document({"key": key, "value": plain(value)})
+    out.text(shown(value))
+    _note_problems(loaded.problems, out)
+    return ExitCode.DONE
+
+
+def _set(home: Home, key: str, text: str, out: Output) -> ExitCode:
+    before = load_app_config(home).value
+    after = set_setting(before, key, text)
+    save_app_config(home, after)
+    old, new = plain(get_setting(before, key)), plain(get_setting(after, key))
+    out.document({"key": key, "value": new, "before": old})
+    out.text(f"{key} = {shown(new)}" + ("" if old == new else f"  (was {shown(old)})"))
+    return ExitCode.DONE
+
+
+def _validate(home: Home, out: Output) -> ExitCode:
+    files = (
+        (home.app_config_file, load_app_config(home).problems),
+        (home.models_config_file, load_models_config(home).problems),
+    )
+    found = [(path, problem) for path, problems in files for problem in problems]
+    valid = all(problem.severity is not Severity.ERROR for _, problem in found)
+    out.document({"valid": valid, "problems": [_problem_document(path, p) for path, p in found]})
+    for path, problem in found:
+        out.text(f"{problem.severity}: {path.name}: {problem.message} {problem.hint}".rstrip())
+    if not found:
+        out.text("Both configuration files are in order.")
+    return ExitCode.DONE if valid else ExitCode.USAGE
+
+
+def _problem_document(path: Path, problem: Problem) -> dict[str, object]:
+    return {
+        "file": path,
+        "severity": problem.severity,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+def _backup(home: Home, out: Output) -> ExitCode:
+    kept = [copy for path in _files(home) if (copy := _keep_copy(path)) is not None]
+    out.document({"backups": kept})
+    out.text("\n".join(f"Kept as {path}." for path in kept) or "There is nothing to keep: all is default.")
+    return ExitCode.DONE
+
+
+def _restore(home: Home, name: str | None, out: Output) -> ExitCode:
+    target, backup = _choose_backup(home, name)
+    data = read_bounded(backup, max_bytes=MAX_CONFIG_BYTES)
+    try:
+        parse_json(data or b"", max_bytes=MAX_CONFIG_BYTES, allow_nonfinite=True)
+    except JsonRejected as error:
+        raise ConfigError(f"{backup.name} cannot be used: {error}.", "Choose another backup.") from error
+    _keep_copy(target)
+    write_atomic(target, data or b"")
+    out.document({"restored": backup, "file": target})
+    out.text(f"{target.name} is as it was in {backup.name}.")
+    return ExitCode.DONE
+
+
+def _choose_backup(home: Home, name: str | None) -> tuple[Path, Path]:
+    """The file to write and the backup to read: the named one, else the newest of the settings."""
+    kept = [(path, backup) for path in _files(home) for backup in backups_of(path)]
+    for path, backup in kept:
+        if name in (None, backup.name):
+            return path, backup
+    names = ", ".join(backup.name for _, backup in kept[:5]) or "none"
+    raise NotFoundError(
+        "There is no such backup." if name else "There is no backup yet.", f"Newest backups: {names}."
+    )
+
+
+def _files(home: Home) -> tuple[Path, Path]:
+    return home.app_config_file, home.models_config_file
+
+
+def _keep_copy(path: Path) -> Path | None:
+    """Copy a configuration file into the backups; None when there is none."""
+    data = read_bounded(path, max_bytes=MAX_CONFIG_BYTES)
+    if data is None:
+        return None
+    folder = path.parent / "backups"
+    folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
+    copy = folder / f"{path.stem}-{SystemClock().utc():%Y%m%dT%H%M%S%f}Z{path.suffix}"
+    write_new(copy, data)
+    return copy
+
+
+def _note_problems(problems: tuple[Problem, ...], out: Output) -> None:
+    for problem in problems:
+        out.note(f"{problem.message} {problem.hint}".rstrip())
+
+
+def plain(value: Any) -> Any:
+    """A setting's value, or a whole section, as JSON has it."""
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    return list(value) if isinstance(value, tuple) else value
+
+
+def shown(value: Any) -> str:
+    """A value as a person reads it and `config set` takes it."""
+    value = plain(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{key} = {shown(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)

@@ -1,0 +1,77 @@
+"""`load`: have the service load a model, and wait until it is ready."""
+
+import argparse
+from contextlib import AsyncExitStack
+
+from llama_runner.cli.context import home_of
+from llama_runner.cli.local_service import local_service, no_service
+from llama_runner.cli.render import Output
+from llama_runner.control.client import ControlClient
+from llama_runner.control.launcher import attach_or_start
+from llama_runner.control.values import MAX_WAIT_S, Instance, LoadOptions
+from llama_runner.core import format as fmt
+from llama_runner.core.errors import EngineError, ExitCode
+from llama_runner.net.client import open_http
+
+
+class LoadCommand:
+    """The model stays loaded when the command ends: it belongs to the service."""
+
+    name = "load"
+    help = "load a model"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+        parser.add_argument("model", metavar="MODEL", help="id as `models` lists it")
+        parser.add_argument("--context-length", type=int, metavar="N", help="tokens of context")
+        parser.add_argument("--gpu-layers", type=int, metavar="N", help="layers on the GPU")
+        parser.add_argument("--threads", type=int, metavar="N", help="processor threads")
+        parser.add_argument("--parallel", type=int, metavar="N", help="requests at the same time")
+        parser.add_argument("--start", action="store_true", help="start a service that keeps running")
+
+    async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
+        """Load and wait."""
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(local_service(args))
+            if client is None:
+                if not args.start:
+                    raise no_service(f"or use `llama-runner load {args.model} --start`")
+                http = await stack.enter_async_context(open_http())
+                connection = await attach_or_start(
+                    home_of(args), http=http, demo=args.demo, keep_serving=True
+                )
+                stack.push_async_callback(connection.close)
+                client = connection.client
+            options = LoadOptions(args.context_length, args.gpu_layers, args.threads, args.parallel)
+            instance = await until_ready(client, await client.load(args.model, options), out)
+        out.document(instance)
+        out.text(f"{instance.model} is ready at {instance.url} after {fmt.seconds(instance.load_s)}.")
+        return ExitCode.DONE
+
+
+async def until_ready(client: ControlClient, wanted: Instance, out: Output) -> Instance:
+    """Follow a loading instance until it is ready. Raises EngineError when it never will be."""
+    seen = await client.instances()
+    while True:
+        instance = next((i for i in seen.instances if i.id == wanted.id), None)
+        if instance is None or instance.state in ("failed", "stopped", "stopping"):
+            out.progress("")
+            raise _never_ready(instance or wanted)
+        if instance.state == "ready":
+            out.progress("")
+            return instance
+        out.progress(progress_line(instance))
+        seen = await client.instances(after=seen.revision, wait_s=MAX_WAIT_S)
+
+
+def _never_ready(instance: Instance) -> EngineError:
+    return EngineError(
+        instance.error or f"{instance.model} was stopped before it was ready.",
+        instance.advice or f"See `llama-runner logs {instance.model}`.",
+    )
+
+
+def progress_line(instance: Instance) -> str:
+    """What a terminal shows meanwhile."""
+    share = "" if instance.progress is None else f" {fmt.percent(100 * instance.progress)}"
+    return f"Loading {instance.model}{share} …"

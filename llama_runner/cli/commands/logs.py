@@ -1,0 +1,126 @@
+"""`logs`: lines of the program's log, or the output of a loaded model."""
+
+import argparse
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from llama_runner.cli.context import home_of
+from llama_runner.cli.local_service import find_instances, local_service, no_service
+from llama_runner.cli.render import Output
+from llama_runner.control.client import ControlClient
+from llama_runner.core.errors import ExitCode, NotFoundError, StorageError, UsageError
+from llama_runner.core.paths import Home
+
+log = logging.getLogger(__name__)
+
+DEFAULT_LINES: Final = 100
+# How late a followed line may appear.
+LOOK_AGAIN_S: Final = 0.5
+# The end of a log that is searched for the wanted lines; a rotated file is not much longer.
+TAIL_BYTES: Final = 4 * 1024 * 1024
+
+
+class LogsCommand:
+    """Shows the last lines; with `--follow` everything that comes after them too."""
+
+    name = "logs"
+    help = "log lines of the program or of an instance"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+        parser.add_argument(
+            "model", metavar="MODEL", nargs="?", help="a loaded model; without one, the program"
+        )
+        parser.add_argument(
+            "--lines", type=int, default=DEFAULT_LINES, metavar="N", help="last lines to show"
+        )
+        parser.add_argument("--follow", action="store_true", help="go on until Ctrl+C")
+
+    async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
+        """Print lines; with --json each as `{"source", "line"}`."""
+        if args.lines < 0:
+            raise UsageError(f"--lines {args.lines} is not possible.", "Give a number of at least 0.")
+        if args.model is None:
+            source = program_log(home_of(args))
+            async for line in file_lines(source, last=args.lines, follow=args.follow):
+                _show(out, "llama-runner", line)
+            return ExitCode.DONE
+        async with local_service(args) as client:
+            if client is None:
+                raise no_service("the output of earlier runs is in the logs folder")
+            (instance_id, *_) = await find_instances(client, args.model)
+            async for line in instance_lines(client, instance_id, last=args.lines, follow=args.follow):
+                _show(out, args.model, line)
+        return ExitCode.DONE
+
+
+def _show(out: Output, source: str, line: str) -> None:
+    out.line({"source": source, "line": line})
+    out.text(line)
+
+
+def program_log(home: Home) -> Path:
+    """The log this program writes now."""
+    return home.logs_dir / "llama-runner.log"
+
+
+async def instance_lines(
+    client: ControlClient, instance_id: str, *, last: int, follow: bool
+) -> AsyncIterator[str]:
+    """The last lines of an instance's output, then what follows until the instance is gone."""
+    chunk = await client.log(instance_id)
+    for line in chunk.lines[len(chunk.lines) - min(last, len(chunk.lines)) :]:
+        yield line
+    while follow:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        try:
+            chunk = await client.log(instance_id, after=chunk.next)
+        except NotFoundError:
+            return
+        for line in chunk.lines:
+            yield line
+
+
+async def file_lines(path: Path, *, last: int, follow: bool) -> AsyncIterator[str]:
+    """The last lines of a log file, then what follows; goes over to the new file when it is rotated."""
+    try:
+        tail = LogTail(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    for line in deque(tail.read(), maxlen=last):
+        yield line
+    while follow:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        for line in tail.read():
+            yield line
+
+
+class LogTail:
+    """Whole lines as they are appended to a file; not held open in between, as Windows could not rotate it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        size = path.stat().st_size if path.exists() else 0
+        self._position = max(0, size - TAIL_BYTES)
+        # A start in the middle is a start in the middle of a line.
+        self._skip_first = self._position > 0
+
+    def read(self) -> list[str]:
+        """What was added since the last call, without a last line that is not finished."""
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._position:
+                    self._position = 0
+                file.seek(self._position)
+                data = file.read(TAIL_BYTES)
+        except FileNotFoundError:
+            return []
+        whole = data.rfind(b"\n") + 1
+        self._position += whole
+        lines = data[:whole].decode("utf-8", errors="replace").splitlines()
+        skip, self._skip_first = self._skip_first, False
+        return lines[1:] if skip else lines

@@ -1,0 +1,81 @@
+"""`serve`: run the service in this terminal, or end the one that runs."""
+
+import argparse
+from pathlib import Path
+
+from llama_runner.cli.context import home_of
+from llama_runner.cli.render import Output
+from llama_runner.core.errors import ConfigError, ExitCode, UsageError
+from llama_runner.net.listen import parse_listen
+
+
+class ServeCommand:
+    """Runs until a signal, `serve --stop`, or the end of its owner."""
+
+    name = "serve"
+    help = "run the service without a window"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+        parser.add_argument("--stop", action="store_true", help="end the running service and its models")
+        parser.add_argument("--control", metavar="HOST:PORT", help="where the control API listens")
+        parser.add_argument("--openai", metavar="HOST:PORT", help="where the OpenAI API will listen")
+        parser.add_argument("--ollama", metavar="HOST:PORT", help="where the Ollama API will listen")
+        parser.add_argument("--models", metavar="DIR", type=Path, help="folder with the model files")
+        parser.add_argument("--engine", metavar="PATH", type=Path, help="the llama-server to run")
+        # For the window and for `query`, which hold our stdin: its end is theirs.
+        parser.add_argument("--owned", action="store_true", help=argparse.SUPPRESS)
+        parser.add_argument("--keep-serving", action="store_true", help=argparse.SUPPRESS)
+
+    async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
+        """Serve, or stop."""
+        if args.stop:
+            return await _stop(args, out)
+        _check(args)
+        # Only now: `--stop` and a mistake in the arguments need nothing of the serving side.
+        from llama_runner.service.app import ServiceOptions, run_service
+        from llama_runner.service.live_config import Overrides
+
+        options = ServiceOptions(
+            control=parse_listen(args.control) if args.control else None,
+            overrides=Overrides(
+                models_dir=args.models.absolute() if args.models else None,
+                engine=args.engine.absolute() if args.engine else None,
+            ),
+            owned=args.owned,
+            keep=args.keep_serving,
+            demo=args.demo,
+        )
+        await run_service(home_of(args), options, on_ready=lambda url: _ready(out, url))
+        return ExitCode.DONE
+
+
+def _ready(out: Output, url: str) -> None:
+    out.line({"event": "ready", "openai": None, "ollama": None, "control": url})
+    out.text(f"The service runs; its control API is at {url}.")
+    out.note("Ctrl+C ends it.")
+
+
+def _check(args: argparse.Namespace) -> None:
+    for option in ("openai", "ollama"):
+        if text := getattr(args, option):
+            parse_listen(text)
+            raise UsageError(
+                f"--{option} cannot be served yet: this version has no proxy.",
+                f"Leave --{option} out; programs reach a loaded model at the address that `ps` shows.",
+            )
+    if args.models and not args.models.is_dir():
+        raise ConfigError(f"The models folder {args.models} is not there.", "Give an existing folder.")
+    if args.engine and not args.engine.is_file():
+        raise ConfigError(f"The engine {args.engine} is not there.", "Give the path of llama-server.")
+
+
+async def _stop(args: argparse.Namespace, out: Output) -> ExitCode:
+    from llama_runner.control.launcher import stop_running
+    from llama_runner.net.client import open_http
+
+    async with open_http() as http:
+        pid = await stop_running(home_of(args), http=http)
+    out.document({"stopped": pid is not None, "pid": pid})
+    out.text("No service is running." if pid is None else f"The service (pid {pid}) has ended.")
+    return ExitCode.DONE

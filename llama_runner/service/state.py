@@ -1,0 +1,72 @@
+"""What the control API and the composition tell each other: who owns the service, and that it is to end."""
+
+import asyncio
+import logging
+from typing import Final
+
+from llama_runner.core.clock import Clock, seconds
+
+log = logging.getLogger(__name__)
+
+# A notice is for a person; a service that collects more than this has a loop somewhere.
+MAX_NOTICES: Final = 20
+
+
+class ServiceState:
+    """Belongs to the service's event loop.
+
+    Args:
+        owned: The service ends with the program that started it.
+        keep: An owned service stays when its owner goes.
+        demo: The demo engine and model are offered.
+
+    Attributes:
+        stop_requested: Set once: no new work from here on.
+        hurried: Set when whoever asked does not want to wait any longer.
+    """
+
+    def __init__(self, *, owned: bool, keep: bool, demo: bool, clock: Clock) -> None:
+        self.owned = owned
+        self.keep = keep
+        self.demo = demo
+        self.stop_requested = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self._notices: list[str] = []
+        self._clock = clock
+        self._started_ns = clock.now_ns()
+
+    @property
+    def closing(self) -> bool:
+        """Whether new work is refused."""
+        return self.stop_requested.is_set()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the service was composed."""
+        return seconds(self._clock.now_ns(), self._started_ns)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should see, oldest first."""
+        return tuple(self._notices)
+
+    def notice(self, text: str) -> None:
+        """Remember a sentence for the person."""
+        log.warning("notice text=%s", text)
+        if text not in self._notices and len(self._notices) < MAX_NOTICES:
+            self._notices.append(text)
+
+    def request_stop(self, reason: str) -> None:
+        """End the service; asked twice, without patience."""
+        log.info("stop requested reason=%s again=%s", reason, self.closing)
+        if self.closing:
+            self.hurried.set()
+        self.stop_requested.set()
+
+    def owner_gone(self) -> None:
+        """The program that started the service has ended or let go of it."""
+        if self.keep:
+            log.info("owner gone, service kept")
+            self.owned = False
+        elif not self.closing:
+            self.request_stop("owner gone")

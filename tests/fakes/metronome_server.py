@@ -1,0 +1,318 @@
+"""The metronome's connections: one timer each, every write stamped just before it happens."""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.metronome_dialects import Dialect, LlamaServer, Ollama, OpenAI
+from tests.fakes.metronome_plan import Plan, plan_of
+from tests.fakes.metronome_schedule import Step, schedule
+
+# Requests kept in the log: more than any test sends.
+LOG_LENGTH: Final = 20_000
+REASONS: Final = {200: "OK", 302: "Found", 404: "Not Found", 500: "Internal Server Error"}
+CHAT_PATHS: Final = ("/v1/chat/completions", "/chat/completions", "/api/chat")
+
+
+@dataclass(slots=True)
+class Entry:
+    """What happened to one chat request.
+
+    Attributes:
+        sends: Stamp and tokens of every token-bearing write; the stamp is taken just before the write.
+        ended: sent, closed by client, cut, reset.
+        authorization: The credential as it came, None without one.
+    """
+
+    id: str
+    path: str
+    received_ns: int
+    head_ns: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
+    end_ns: int | None = None
+    ended: str | None = None
+    sends: list[tuple[int, int]] = field(default_factory=list)
+    authorization: str | None = None
+    user_agent: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as read from the socket."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+    received_ns: int
+    received_s: float
+
+
+class Server:
+    """State shared by all connections."""
+
+    def __init__(self, *, engine: str, api_key: str | None, default: Plan, models: tuple[str, ...]) -> None:
+        self.engine = engine
+        self.api_key = api_key
+        self.default = default
+        self.models = models
+        self.entries: deque[Entry] = deque(maxlen=LOG_LENGTH)
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self._waiters: list[Callable[[], bool]] = []
+
+    def ended(self, entry: Entry, how: str) -> None:
+        """Close the entry and answer whoever waits for it."""
+        if entry.ended is None:
+            entry.ended, entry.end_ns = how, time.perf_counter_ns()
+            self.in_flight -= 1
+            self._waiters = [waiter for waiter in self._waiters if not waiter()]
+
+    def log(self, wanted: str | None, answer: Callable[[bytes], None], *, wait: bool) -> None:
+        """Answer with the entries of that id, now or once the newest of them has ended."""
+
+        def try_now() -> bool:
+            found = [entry for entry in self.entries if wanted is None or entry.id == wanted]
+            if wait and (not found or found[-1].ended is None):
+                return False
+            answer(json.dumps([asdict(entry) for entry in found]).encode())
+            return True
+
+        if not try_now():
+            self._waiters.append(try_now)
+
+    def dialect(self, path: str, body: dict[str, Any]) -> Dialect:
+        """How the answer is spelt: by path, and llama.cpp's way for who asks for llama.cpp's extras."""
+        model = str(body.get("model", ""))
+        if path.startswith("/api/"):
+            return Ollama(model)
+        if self.engine == "llama-server" or (self.engine == "any" and "timings_per_token" in body):
+            per_token, progress = body.get("timings_per_token") is True, body.get("return_progress") is True
+            return LlamaServer(model, timings_per_token=per_token, progress=progress)
+        return OpenAI(model)
+
+
+class Connection(asyncio.Protocol):
+    """One connection: reads requests, writes answers at their times. No tasks, one timer."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._buffer = bytearray()
+        self._received: tuple[int, float] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._steps: deque[Step] = deque()
+        self._entry: Entry | None = None
+        self._started_s = 0.0
+        self._fragment = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._entry is not None:
+            self._server.ended(self._entry, "closed by client")
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._received is None:
+            self._received = (time.perf_counter_ns(), self._loop.time())
+        self._buffer += data
+        request = self._take_request()
+        if request is not None:
+            self._received = None
+            self._answer(request)
+
+    def _take_request(self) -> Request | None:
+        head, separator, rest = bytes(self._buffer).partition(b"\r\n\r\n")
+        if not separator or self._received is None:
+            return None
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        if len(rest) < length:
+            return None
+        self._buffer = bytearray(rest[length:])
+        method, target, _ = first.split(" ", 2)
+        parts = urlsplit(target)
+        query = parse_qs(parts.query)
+        return Request(method, parts.path, query, headers, rest[:length], *self._received)
+
+    # --- answers at once ---
+
+    def _answer(self, request: Request) -> None:
+        if request.path == "/metronome/log":
+            wanted = request.query.get("id", [None])[0]
+            self._server.log(wanted, self._json, wait="wait" in request.query)
+        elif request.path == "/metronome/load":
+            load = {"in_flight": self._server.in_flight, "max_in_flight": self._server.max_in_flight}
+            self._json(json.dumps(load).encode())
+        elif not self._allowed(request):
+            error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
+            self._json(json.dumps({"error": error}).encode(), 401)
+        elif request.method == "POST" and request.path in CHAT_PATHS:
+            self._chat(request)
+        else:
+            self._get(request)
+
+    def _allowed(self, request: Request) -> bool:
+        key = self._server.api_key
+        return (
+            key is None
+            or request.path == "/health"
+            or request.headers.get("authorization") == f"Bearer {key}"
+        )
+
+    def _get(self, request: Request) -> None:
+        engine = self._server.engine
+        found = (
+            known_paths(engine, self._server.models).get(request.path) if request.method == "GET" else None
+        )
+        if found is None:
+            error = {"message": "File Not Found", "type": "not_found_error", "code": 404}
+            self._json(json.dumps({"error": error}).encode(), 404)
+        elif isinstance(found, str):
+            self._whole(found.encode(), content_type="text/plain")
+        else:
+            self._json(json.dumps(found).encode())
+
+    def _json(self, body: bytes, status: int = 200, more: dict[str, str] | None = None) -> None:
+        self._whole(body, status, "application/json", more)
+
+    def _whole(
+        self, body: bytes, status: int = 200, content_type: str = "", more: dict[str, str] | None = None
+    ) -> None:
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body)), **(more or {})}
+        if self._transport is not None:
+            self._transport.write(self._head(status, headers) + body)
+
+    def _head(self, status: int, headers: dict[str, str]) -> bytes:
+        if self._server.engine == "llama-server":
+            headers = {"Server": "llama.cpp", **headers}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\n{lines}\r\n".encode()
+
+    # --- answers on a schedule ---
+
+    def _chat(self, request: Request) -> None:
+        body = json.loads(request.body)
+        plan = plan_of(body, self._server.default)
+        entry = Entry(
+            id=plan.id or request.headers.get("x-request-id", ""),
+            path=request.path,
+            received_ns=request.received_ns,
+            authorization=request.headers.get("authorization"),
+            user_agent=request.headers.get("user-agent"),
+            body=body,
+        )
+        self._server.entries.append(entry)
+        self._server.in_flight += 1
+        self._server.max_in_flight = max(self._server.max_in_flight, self._server.in_flight)
+        if plan.status != 200:
+            self._refuse(plan)
+            self._server.ended(entry, "sent")
+            return
+        dialect = self._server.dialect(request.path, body)
+        self._entry = entry
+        self._started_s = request.received_s + plan.shift_ms / 1e3
+        self._fragment = plan.fragment
+        self._steps = deque(schedule(plan, dialect))
+        head = {
+            "Content-Type": plan.content_type or dialect.content_type,
+            "Transfer-Encoding": "chunked",
+        }
+        self._steps.appendleft(Step(self._steps[0].due_s, self._head(200, head)))
+        self._run()
+
+    def _refuse(self, plan: Plan) -> None:
+        error = json.dumps({"error": {"message": "as planned", "code": plan.status}})
+        more = {"Location": plan.location, "Retry-After": plan.retry_after}
+        body = error if plan.error_body is None else plan.error_body
+        self._json(
+            body.encode(), plan.status, {name: value for name, value in more.items() if value is not None}
+        )
+
+    def _run(self) -> None:
+        """Write what is due and set the timer for the next step."""
+        while self._steps and self._transport is not None:
+            wait_s = self._started_s + self._steps[0].due_s - self._loop.time()
+            if wait_s > 0:
+                self._timer = self._loop.call_later(wait_s, self._run)
+                return
+            self._do(self._steps.popleft())
+
+    def _do(self, step: Step) -> None:
+        entry, transport = self._entry, self._transport
+        assert entry is not None and transport is not None
+        now_ns = time.perf_counter_ns()
+        if step.tokens:
+            entry.first_ns = entry.first_ns or now_ns
+            entry.last_ns = now_ns
+            entry.sends.append((now_ns, step.tokens))
+        if entry.head_ns is None:
+            entry.head_ns = now_ns
+            transport.write(step.data)
+        elif step.data:
+            self._write_chunks(step.data)
+        if step.action == "reset":
+            transport.abort()
+        elif step.action in ("sent", "cut"):
+            transport.write(b"0\r\n\r\n")
+        if step.action and step.action != "stall":
+            self._server.ended(entry, step.action)
+            self._entry = None
+
+    def _write_chunks(self, data: bytes) -> None:
+        assert self._transport is not None
+        size = self._fragment or len(data)
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+
+def known_paths(engine: str, models: tuple[str, ...]) -> dict[str, Any]:
+    """What GET answers, per engine; a text or a JSON document."""
+    meta = {"n_ctx": 4096, "n_ctx_train": 8192, "size": 1_000_000, "ftype": "Q4_K - Medium"}
+    data = [{"id": name, "object": "model", "owned_by": "metronome"} for name in models]
+    openai = {"/v1/models": {"object": "list", "data": data}}
+    llama = {
+        "/health": {"status": "ok"},
+        "/v1/models": {
+            "object": "list",
+            "data": [{**item, "owned_by": "llamacpp", "meta": meta} for item in data],
+        },
+        "/props": {
+            "build_info": "b0-metronome",
+            "total_slots": 4,
+            "default_generation_settings": {"n_ctx": 4096},
+            "modalities": {"vision": False, "audio": False},
+            "chat_template_caps": {"supports_tools": True},
+        },
+    }
+    details = {
+        "format": "gguf",
+        "family": "metronome",
+        "quantization_level": "Q4_K_M",
+        "context_length": 8192,
+    }
+    tags = [{"name": name, "model": name, "size": 1_000_000, "details": details} for name in models]
+    ollama = {
+        "/": "Ollama is running",
+        "/api/version": {"version": "0.34.0"},
+        "/api/tags": {"models": tags},
+        "/api/ps": {"models": [{"name": name, "context_length": 4096} for name in models[:1]]},
+    }
+    table: dict[str, dict[str, Any]] = {"openai": openai, "llama-server": llama, "ollama": ollama}
+    return table.get(engine, {**ollama, **openai, **llama})

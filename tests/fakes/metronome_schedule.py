@@ -1,5 +1,6 @@
 """When the metronome writes what: a plan in a dialect as a list of timed writes. No I/O."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.fakes.metronome_dialects import PROMPT_TOKENS, Dialect, Progress
@@ -16,27 +17,25 @@ class Step:
     action: str = ""
 
 
-def schedule(plan: Plan, dialect: Dialect) -> list[Step]:
-    """All writes of one answer, in order of time."""
-    steps = list(_before_first(plan, dialect))
+def schedule(plan: Plan, dialect: Dialect) -> Iterator[Step]:
+    """All writes of one answer, in order of time.
+
+    Built as they are needed: what takes long at the start of one answer is a late stamp on the next request.
+    """
+    yield from sorted(_before_first(plan, dialect), key=lambda step: step.due_s)
     if plan.ping_for_ever:
-        return sorted(steps, key=lambda step: step.due_s)
+        return
     first = 1
     due_s = plan.prefill_ms / 1e3
-    ended = False
     for position, count in enumerate(plan.chunks()):
         due_s = (plan.prefill_ms + position * plan.gap_ms) / 1e3
         if (end := _broken_off(plan, dialect, first - 1, due_s)) is not None:
-            steps.append(end)
-            ended = True
-            break
-        at = Progress(first, count)
-        steps.append(Step(due_s, dialect.chunk(plan, at), count))
+            yield end
+            return
+        yield Step(due_s, dialect.chunk(plan, Progress(first, count)), count)
         first += count
-    if not ended:
-        end = _broken_off(plan, dialect, first - 1, due_s)
-        steps.append(end or Step(due_s, dialect.end(plan), action="sent"))
-    return sorted(steps, key=lambda step: step.due_s)
+    end = _broken_off(plan, dialect, first - 1, due_s)
+    yield end or Step(due_s, dialect.end(plan), action="sent")
 
 
 def _before_first(plan: Plan, dialect: Dialect) -> list[Step]:

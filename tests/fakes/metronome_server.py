@@ -4,8 +4,9 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -110,7 +111,8 @@ class Connection(asyncio.Protocol):
         self._received: tuple[int, float] | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._steps: deque[Step] = deque()
+        self._steps: Iterator[Step] = iter(())
+        self._next: Step | None = None
         self._entry: Entry | None = None
         self._started_s = 0.0
         self._fragment = 0
@@ -228,12 +230,14 @@ class Connection(asyncio.Protocol):
         self._entry = entry
         self._started_s = request.received_s + plan.shift_ms / 1e3
         self._fragment = plan.fragment
-        self._steps = deque(schedule(plan, dialect))
+        self._steps = schedule(plan, dialect)
+        self._next = next(self._steps)
         head = {
             "Content-Type": plan.content_type or dialect.content_type,
             "Transfer-Encoding": "chunked",
         }
-        self._steps.appendleft(Step(self._steps[0].due_s, self._head(200, head)))
+        self._steps = chain((self._next,), self._steps)
+        self._next = Step(self._next.due_s, self._head(200, head))
         self._run()
 
     def _refuse(self, plan: Plan) -> None:
@@ -246,12 +250,13 @@ class Connection(asyncio.Protocol):
 
     def _run(self) -> None:
         """Write what is due and set the timer for the next step."""
-        while self._steps and self._transport is not None:
-            wait_s = self._started_s + self._steps[0].due_s - self._loop.time()
+        while self._next is not None and self._transport is not None:
+            wait_s = self._started_s + self._next.due_s - self._loop.time()
             if wait_s > 0:
                 self._timer = self._loop.call_later(wait_s, self._run)
                 return
-            self._do(self._steps.popleft())
+            self._do(self._next)
+            self._next = next(self._steps, None)
 
     def _do(self, step: Step) -> None:
         entry, transport = self._entry, self._transport

@@ -62,7 +62,7 @@ def per_second(before: int, after: int, elapsed_s: float) -> float | None:
 
 
 def is_loopback_name(name: str) -> bool:
-    """Whether a network interface only talks to this machine, by the names Linux, macOS and Windows give it."""
+    """Whether an interface only talks to this machine, by the names Linux, macOS and Windows give it."""
     return name == "lo" or name.lower().startswith(("lo0", "loopback"))
 
 

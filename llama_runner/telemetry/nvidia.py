@@ -115,9 +115,10 @@ def _read_card(number: int, handle: Any) -> GpuSample:
 
 
 def _temperature(handle: Any) -> float | None:
-    # The old call ends with CUDA 14; drivers before 565 know only that one.
-    value: float | None = _ask(pynvml.nvmlDeviceGetTemperatureV, handle, pynvml.NVML_TEMPERATURE_GPU)
-    return value if value is not None else _ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
+    sensor = pynvml.NVML_TEMPERATURE_GPU
+    # The old call ends with CUDA 14; older drivers know only that one.
+    value = _ask(pynvml.nvmlDeviceGetTemperatureV, handle, sensor)
+    return value if value is not None else _ask(pynvml.nvmlDeviceGetTemperature, handle, sensor)
 
 
 def _memory(handle: Any) -> Any:

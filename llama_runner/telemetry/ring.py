@@ -1,4 +1,4 @@
-"""The last so many samples as columns. Written by one thread, read by others; unknown is NaN here and only here."""
+"""The last so many samples as columns. One thread writes, others read; unknown is NaN only here."""
 
 import threading
 from collections.abc import Mapping

@@ -68,7 +68,8 @@ class Sample(HostReading):
 
 
 HOST_SERIES: Final = tuple(f.name for f in fields(HostReading) if f.name != "cpu_per_core_pct")
-GPU_SERIES: Final = tuple(f.name for f in fields(GpuSample) if f.name not in ("id", "name", "throttle_reasons"))
+_NOT_NUMBERS: Final = ("id", "name", "throttle_reasons")
+GPU_SERIES: Final = tuple(f.name for f in fields(GpuSample) if f.name not in _NOT_NUMBERS)
 
 
 def assemble(t_ns: int, time_utc: datetime, host: HostReading, gpus: tuple[GpuSample, ...]) -> Sample:
@@ -78,7 +79,7 @@ def assemble(t_ns: int, time_utc: datetime, host: HostReading, gpus: tuple[GpuSa
 
 
 def flatten(sample: Sample) -> dict[str, Number | None]:
-    """Every number under a flat name: `cpu_pct`, `cpu_core_0_pct`, `gpu_0_util_pct`: columns of charts and CSV."""
+    """Every number under a flat name (`cpu_core_0_pct`, `gpu_0_util_pct`): columns of charts and CSV."""
     flat: dict[str, Number | None] = {name: getattr(sample, name) for name in HOST_SERIES}
     flat |= {f"cpu_core_{i}_pct": value for i, value in enumerate(sample.cpu_per_core_pct)}
     for i, gpu in enumerate(sample.gpus):

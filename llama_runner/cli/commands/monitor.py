@@ -15,7 +15,7 @@ from llama_runner.core.format import percent, size, size_rate
 from llama_runner.telemetry.collector import TelemetryCollector
 from llama_runner.telemetry.sample import Sample, flatten, to_json
 
-# Rates need two readings; half a second is long enough for the processor's 10 ms ticks to give whole percents.
+# Rates need two readings; in half a second the processor's 10 ms ticks give about whole percents.
 ONCE_INTERVAL_S: Final = 0.5
 SHORTEST_INTERVAL_S: Final = 0.05
 LONGEST_INTERVAL_S: Final = 3600.0

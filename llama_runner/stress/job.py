@@ -1,0 +1,25 @@
+"""What the parent hands to a load worker, and the two words it says to it afterwards."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from llama_runner.backends.base import Engine, WireRequest
+from llama_runner.stress.plan import Share
+
+GO: Final = "go"
+STOP: Final = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One worker's share with everything it needs, picklable.
+
+    Attributes:
+        wires: One ready request per index of the share, in the same order; their headers hold the key.
+    """
+
+    share: Share
+    engine: Engine
+    base_url: str
+    wires: tuple[WireRequest, ...] = field(repr=False)
+    request_timeout_s: float

@@ -38,8 +38,7 @@ async def find_instances(client: ControlClient, wanted: str) -> tuple[str, ...]:
     return found
 
 
-def no_service(hint: str) -> ServiceError:
-    """What to say when a command needs the service; `hint` ends the advice."""
-    return ServiceError(
-        "No service is running.", f"Start one with `llama-runner serve`, or open the window; {hint}."
-    )
+def no_service(otherwise: str = "") -> ServiceError:
+    """What to say when a command needs the service; `otherwise` is one more thing to do."""
+    advice = "Start one with `llama-runner serve` in another terminal, or open the window"
+    return ServiceError("No service is running.", f"{advice}{f', or {otherwise}' if otherwise else ''}.")

@@ -35,7 +35,7 @@ class LoadCommand:
             client = await stack.enter_async_context(local_service(args))
             if client is None:
                 if not args.start:
-                    raise no_service(f"or use `llama-runner load {args.model} --start`")
+                    raise no_service("add --start")
                 http = await stack.enter_async_context(open_http())
                 connection = await attach_or_start(
                     home_of(args), http=http, demo=args.demo, keep_serving=True

@@ -51,7 +51,7 @@ class LogsCommand:
             return ExitCode.DONE
         async with local_service(args) as client:
             if client is None:
-                raise no_service("the output of earlier runs is in the logs folder")
+                raise no_service("read earlier output in the logs folder")
             (instance_id, *_) = await find_instances(client, args.model)
             async for line in instance_lines(client, instance_id, last=args.lines, follow=args.follow):
                 _show(out, args.model, line)
@@ -100,7 +100,7 @@ async def file_lines(path: Path, *, last: int, follow: bool) -> AsyncIterator[st
 
 
 class LogTail:
-    """Whole lines as they are appended to a file; not held open in between, as Windows could not rotate it."""
+    """Whole lines as they are appended to a file. Not held open: Windows could not rotate it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

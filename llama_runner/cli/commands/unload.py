@@ -24,7 +24,7 @@ class UnloadCommand:
             raise UsageError("Say which model to unload.", "Give its id as `ps` shows it, or --all.")
         async with local_service(args) as client:
             if client is None:
-                raise no_service("nothing is loaded without one")
+                raise no_service()
             if args.all:
                 ids = tuple(i.id for i in (await client.instances()).instances)
             else:

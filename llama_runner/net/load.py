@@ -72,9 +72,13 @@ class LoadClient:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, wire: WireLike, *, timeout_s: float) -> RawAnswer:
-        """Send and read to the end. Never raises a ServerError: it is in the answer. Cancelling closes."""
-        raw = RawAnswer(wire.url)
+    async def send(self, wire: WireLike, *, timeout_s: float, into: RawAnswer | None = None) -> RawAnswer:
+        """Send and read to the end. Never raises a ServerError: it is in the answer. Cancelling closes.
+
+        Args:
+            into: Filled instead of a new one: what arrived stays known to a caller that cancels.
+        """
+        raw = into if into is not None else RawAnswer(wire.url)
         stamp = SendStamp(self._clock.now_ns)
         try:
             async with asyncio.timeout(timeout_s) as limit:

@@ -11,6 +11,8 @@ UNKNOWN: Final = "–"
 SIGNIFICANT_DIGITS: Final = 3
 
 _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+# Beyond these a number written out is longer than any column, and no figure of ours gets there.
+_PLAIN_EXPONENTS: Final = (-6, 15)
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
@@ -21,10 +23,12 @@ def number(value: float | None) -> str:
         return UNKNOWN
     if value == 0:
         return "0"
-    # Rounded first, so that 9.996 counts as 10.0 and not as 10.00.
-    rounded = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-    decimals = max(SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(rounded))), 0)
-    return f"{value:,.{decimals}f}"
+    # Taken from the rounded text, so that 9.996 counts as 10.0 and not as 10.00.
+    scientific = f"{value:.{SIGNIFICANT_DIGITS - 1}e}"
+    exponent = int(scientific.partition("e")[2])
+    if not _PLAIN_EXPONENTS[0] <= exponent <= _PLAIN_EXPONENTS[1]:
+        return scientific
+    return f"{value:,.{max(SIGNIFICANT_DIGITS - 1 - exponent, 0)}f}"
 
 
 def quantity(value: float | None, unit: str) -> str:

@@ -1,0 +1,1 @@
+"""The same prompt to several models, side by side."""

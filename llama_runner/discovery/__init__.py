@@ -1,0 +1,1 @@
+"""Finding model servers and remembering them in one registry."""

@@ -1,0 +1,1 @@
+"""The client side put together: what a window and a command share."""

@@ -1,0 +1,133 @@
+"""One conversation: its turns and the request that follows from them. No I/O."""
+
+from dataclasses import dataclass
+
+from llama_runner.backends.base import ChatRequest, Message, Role, SamplingOptions, Target
+from llama_runner.backends.live import AnswerState, AnswerView, LiveAnswer
+from llama_runner.core.errors import LlamaRunnerError, UsageError
+from llama_runner.core.trace import NO_METRICS, RequestMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """One turn as a view shows it.
+
+    Attributes:
+        state: A user's turn is always done.
+        metrics: All None while streaming and for a user's turn.
+        error: Why the answer ended early; `message` and `hint` are for people.
+        label: Who speaks: the target's label, empty for the user.
+        model_id: The model asked, empty for the user.
+        prompt_progress: Prefill done, 0 to 1; None when the server does not say.
+        revision: Grows with every change of this turn.
+    """
+
+    role: Role
+    text: str
+    reasoning: str = ""
+    state: AnswerState = AnswerState.DONE
+    metrics: RequestMetrics = NO_METRICS
+    error: LlamaRunnerError | None = None
+    finish_reason: str | None = None
+    label: str = ""
+    model_id: str = ""
+    prompt_progress: float | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSnapshot:
+    """One conversation at one moment.
+
+    Attributes:
+        messages: The user's and the models' turns in order; the system prompt is not one of them.
+        busy: An answer is streaming.
+        revision: Grows with every change: equal revisions mean equal snapshots.
+    """
+
+    id: str
+    system_prompt: str
+    messages: tuple[TurnView, ...]
+    busy: bool
+    revision: int
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A question, and the answer to it with what it was asked with."""
+
+    question: str
+    target: Target
+    options: SamplingOptions
+    answer: LiveAnswer
+
+    def views(self) -> tuple[TurnView, TurnView]:
+        """The question's and the answer's turn."""
+        return TurnView(Role.USER, self.question), answer_turn(self.target, self.answer.view())
+
+
+class Conversation:
+    """The exchanges of one conversation, oldest first."""
+
+    def __init__(self, conversation_id: str, system_prompt: str) -> None:
+        self.id = conversation_id
+        self.system_prompt = system_prompt
+        self.exchanges: list[Exchange] = []
+        self._edits = 0
+        self._snapshot: ConversationSnapshot | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last answer still streams."""
+        return bool(self.exchanges) and self.exchanges[-1].answer.state is AnswerState.STREAMING
+
+    def edited(self) -> None:
+        """Something other than a growing answer changed."""
+        self._edits += 1
+
+    def request(self, target: Target, options: SamplingOptions, question: str) -> ChatRequest:
+        """What is sent for `question`, after all exchanges so far.
+
+        Reasoning is never sent back, and an exchange without an answer not at all: chat templates want
+        user and assistant to alternate.
+        """
+        messages = [Message(Role.SYSTEM, self.system_prompt)] if self.system_prompt else []
+        for exchange in self.exchanges:
+            if text := exchange.answer.view().text:
+                messages += [Message(Role.USER, exchange.question), Message(Role.ASSISTANT, text)]
+        messages.append(Message(Role.USER, question))
+        return ChatRequest(target.model_id, tuple(messages), options)
+
+    def drop_last(self) -> Exchange:
+        """Remove and return the last exchange. Raises UsageError when there is none."""
+        if not self.exchanges:
+            raise UsageError("There is no answer to ask for again.", "Send a message first.")
+        dropped = self.exchanges.pop()
+        # The dropped answer's own changes stay counted, or a new answer could repeat an old revision.
+        self._edits += dropped.answer.revision + 1
+        return dropped
+
+    def snapshot(self) -> ConversationSnapshot:
+        """The conversation now; the same object while nothing changed."""
+        revision = self._edits + sum(exchange.answer.revision for exchange in self.exchanges)
+        if self._snapshot is None or self._snapshot.revision != revision:
+            turns = tuple(turn for exchange in self.exchanges for turn in exchange.views())
+            self._snapshot = ConversationSnapshot(self.id, self.system_prompt, turns, self.busy, revision)
+        return self._snapshot
+
+
+def answer_turn(target: Target, answer: AnswerView) -> TurnView:
+    """The turn that shows `answer`."""
+    return TurnView(
+        role=Role.ASSISTANT,
+        text=answer.text,
+        reasoning=answer.reasoning,
+        state=answer.state,
+        metrics=answer.metrics,
+        error=answer.error,
+        finish_reason=answer.finish_reason,
+        label=target.label,
+        model_id=target.model_id,
+        prompt_progress=answer.prompt_progress,
+        revision=answer.revision,
+    )

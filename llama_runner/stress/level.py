@@ -99,9 +99,7 @@ def summarise_level(concurrency: int, records: Sequence[RequestRecord], *, lost:
     )
 
 
-def _summary(
-    records: Sequence[RequestRecord], value: Callable[[RequestMetrics], float | None]
-) -> Summary:
+def _summary(records: Sequence[RequestRecord], value: Callable[[RequestMetrics], float | None]) -> Summary:
     return summarise([v for record in records if (v := value(record.metrics)) is not None])
 
 

@@ -65,7 +65,7 @@ class ParentLine:
         self._go.wait()
 
     def on_stop(self, callback: Callable[[], object] | None) -> None:
-        """Call `callback`, on the listening thread, when the parent says STOP; at once if it has; None: never."""
+        """Call `callback`, on the listening thread, at STOP, or at once if that was said; None: never."""
         with self._lock:
             self._stop = callback
             if self._stopped and callback is not None:

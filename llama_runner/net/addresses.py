@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from llama_runner.core.errors import UsageError
 
@@ -32,7 +32,7 @@ def parse_server_url(text: str) -> str:
     """
     text = text.strip(" ")
     _check_characters(text)
-    parts = urlsplit(text if _SCHEME.match(text) else f"http://{text}")
+    parts = _split(text if _SCHEME.match(text) else f"http://{text}")
     if parts.scheme not in ("http", "https"):
         raise UsageError(f"{parts.scheme}:// is not a kind of address that can be asked.", _HINT)
     if "@" in parts.netloc:
@@ -46,6 +46,13 @@ def parse_server_url(text: str) -> str:
     port = _port(parts.netloc)
     host = _host(parts.hostname or "")
     return f"{parts.scheme}://{host}" + ("" if port is None else f":{port}")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise UsageError("The address has brackets in it that hold no IPv6 address.", _HINT) from error
 
 
 def _check_characters(text: str) -> None:
@@ -64,6 +71,10 @@ def _port(netloc: str) -> int | None:
         return None
     if not host:
         raise UsageError("The address has no host.", _HINT)
+    if ":" in host and not host.startswith("["):
+        raise UsageError(
+            "The address has more than one port.", "Write an IPv6 address in brackets: http://[::1]:80."
+        )
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise UsageError(f"The port in the address is not a number from 1 to 65535: {port!r}.", _HINT)
     return int(port)

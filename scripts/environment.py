@@ -242,7 +242,7 @@ def _run_pip(root: Path, lock_name: str, lock_file: IO[str]) -> tuple[int, list[
         assert pip.stdout is not None
         for line in pip.stdout:
             tail.append(line.rstrip())
-            if line.startswith(("Collecting", "Installing collected", "Building")):
+            if line.startswith(("Collecting", "Processing", "Installing collected", "Building")):
                 _show_progress(line.strip())
     _show_progress("")
     return pip.returncode, list(tail)

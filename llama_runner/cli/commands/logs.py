@@ -14,6 +14,7 @@ from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.core.errors import ExitCode, NotFoundError, StorageError, UsageError
 from llama_runner.core.paths import Home
+from llama_runner.system.folders import open_folder
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +40,15 @@ class LogsCommand:
             "--lines", type=int, default=DEFAULT_LINES, metavar="N", help="last lines to show"
         )
         parser.add_argument("--follow", action="store_true", help="go on until Ctrl+C")
+        parser.add_argument("--open", action="store_true", help="open the logs folder in the file manager")
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Print lines; with --json each as `{"source", "line"}`."""
         if args.lines < 0:
             raise UsageError(f"--lines {args.lines} is not possible.", "Give a number of at least 0.")
+        if args.open:
+            await asyncio.to_thread(open_folder, home_of(args).logs_dir)
+            return ExitCode.DONE
         if args.model is None:
             source = program_log(home_of(args))
             async for line in file_lines(source, last=args.lines, follow=args.follow):

@@ -35,6 +35,8 @@ __all__ = [
 # C10: ten thousand times the size of a real file.
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 BACKUPS_KEPT: Final = 10
+# Windows shows every file as writable by all; there the user's profile protects it.
+_MODES_MEAN_SOMETHING: Final = os.name == "posix"
 
 S = TypeVar("S", bound=Section)
 _Object = dict[str, JsonValue]
@@ -161,8 +163,7 @@ def _quarantine(path: Path, data: bytes, clock: Clock) -> str:
 
 def _close_to_others(path: Path) -> tuple[Problem, ...]:
     """Take away the right of all others to write the file, if they have it (C10)."""
-    # Windows shows every file as writable by all; there the user's profile protects it.
-    if os.name != "posix":
+    if not _MODES_MEAN_SOMETHING:
         return ()
     try:
         mode = stat.S_IMODE(path.stat().st_mode)

@@ -130,7 +130,9 @@ class _Reader:
             return model.model_validate(values)
         except ValidationError as error:
             # One error per field is enough: the first names the field, and the field is replaced whole.
-            first = {str(details["loc"][0]): details for details in reversed(error.errors(include_url=False))}
+            first: dict[str, ErrorDetails] = {}
+            for details in error.errors(include_url=False):
+                first.setdefault(str(details["loc"][0]), details)
         for name, details in first.items():
             info = setting_info(prefix + name, model.model_fields[name])
             if info.default is None and not info.optional:

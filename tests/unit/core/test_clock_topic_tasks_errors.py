@@ -73,13 +73,13 @@ async def test_the_task_owner_names_its_tasks_and_forgets_finished_ones() -> Non
     owner, go = TaskOwner(), asyncio.Event()
     task = owner.start(go.wait(), name="b")
     owner.start(asyncio.Event().wait(), name="a")
-    assert owner.running == ("a", "b")
+    assert list(owner.running) == ["a", "b"]
     go.set()
     await task
-    assert owner.running == ("a",)
+    assert list(owner.running) == ["a"]
     await owner.close()
     await owner.close()
-    assert owner.running == ()
+    assert list(owner.running) == []
 
 
 async def test_a_failed_task_is_reported_once_and_a_cancelled_one_is_not() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_runner.core.jsonio import INT_MAX, INT_MIN, JsonRejected, dump_json, parse_json
+from llama_runner.core.jsonio import INT_MAX, INT_MIN, JsonRejected, JsonValue, dump_json, parse_json
 
 MIB = 1 << 20
 
@@ -17,7 +17,7 @@ def parse(data: bytes, **options: Any) -> Any:
 
 
 def test_an_ordinary_document_is_returned_as_it_is() -> None:
-    document = {"a": [1, 2.5, True, False, None, "ä😀\n\t\r"], "b": {}}
+    document: JsonValue = {"a": [1, 2.5, True, False, None, "ä😀\n\t\r"], "b": {}}
     assert parse(json.dumps(document).encode()) == document
     assert parse(dump_json(document)) == document
 

@@ -61,6 +61,8 @@ class RequestGate:
         public_paths: Paths that need no token. All other rules hold there too.
         allowed_origins: Origins of pages that may call: the listener's own page, none by default.
         max_body_bytes: Counted while reading, whatever Content-Length says.
+        max_failures: Wrong tokens a minute before an address is turned away, with the right token too; None
+            never does: for random tokens, which nobody guesses, while a stray client could lock others out.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class RequestGate:
         public_paths: frozenset[str] = frozenset(),
         allowed_origins: Callable[[], frozenset[str]] = frozenset,
         max_body_bytes: int = MAX_BODY_BYTES,
+        max_failures: int | None = MAX_FAILURES,
         clock: Clock | None = None,
     ) -> None:
         self._app = app
@@ -80,7 +83,7 @@ class RequestGate:
         self._public_paths = public_paths
         self._allowed_origins = allowed_origins
         self._max_body_bytes = max_body_bytes
-        self._failures = _Failures(clock or SystemClock())
+        self._failures = _Failures(clock or SystemClock(), max_failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection scope: lifespan passes, http and websocket are judged, anything else is closed."""
@@ -259,19 +262,22 @@ def _is_the_applications(header: tuple[bytes, bytes]) -> bool:
 class _Failures:
     """Wrong tokens per address within the last minute."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limit: int | None) -> None:
         self._clock = clock
+        self._limit = limit
         self._times: dict[str, deque[int]] = {}
 
     def too_many(self, client: str) -> bool:
         times = self._times.get(client)
-        if times is None:
+        if times is None or self._limit is None:
             return False
         while times and self._clock.now_ns() - times[0] > FAILURE_WINDOW_NS:
             times.popleft()
-        return len(times) >= MAX_FAILURES
+        return len(times) >= self._limit
 
     def note(self, client: str) -> None:
+        if self._limit is None:
+            return
         if client not in self._times and len(self._times) >= MAX_REMEMBERED:
             del self._times[next(iter(self._times))]
-        self._times.setdefault(client, deque(maxlen=MAX_FAILURES)).append(self._clock.now_ns())
+        self._times.setdefault(client, deque(maxlen=self._limit)).append(self._clock.now_ns())

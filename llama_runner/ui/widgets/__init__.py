@@ -1,0 +1,1 @@
+"""Building blocks of the tabs. Untrusted text reaches the screen through these and nothing else (R6)."""

@@ -1,0 +1,62 @@
+"""A long action: its progress, how long it still takes, and a way to stop it, in the place it was started from."""
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
+
+from llama_runner.core import format
+from llama_runner.ui.theme import SPACE_S
+from llama_runner.ui.widgets.label import PlainLabel
+
+_STEPS = 1000
+
+
+class BusyBar(QWidget):
+    """Hidden until `begin`; `stopped` is the person's wish, not the end of the action."""
+
+    stopped = Signal()
+
+    def __init__(self, *, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._text = PlainLabel(muted=True)
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setAccessibleName(name)
+        self._stop = QPushButton(self.tr("Stop"))
+        self._stop.setAccessibleName(self.tr("Stop: {action}").format(action=name))
+        self._stop.clicked.connect(self._ask_to_stop)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(SPACE_S)
+        row.addWidget(self._bar, 1)
+        row.addWidget(self._text)
+        row.addWidget(self._stop)
+        self.hide()
+
+    def begin(self, text: str) -> None:
+        """Something started; how far it gets is not known yet."""
+        self._text.setText(text)
+        self._bar.setRange(0, 0)
+        self._stop.setEnabled(True)
+        self.show()
+
+    def progress(self, share: float | None, text: str = "", *, remaining_s: float | None = None) -> None:
+        """How far it is: 0 to 1, None when unknown."""
+        if share is None:
+            self._bar.setRange(0, 0)
+        else:
+            self._bar.setRange(0, _STEPS)
+            self._bar.setValue(round(min(max(share, 0.0), 1.0) * _STEPS))
+        if remaining_s is not None:
+            left = self.tr("{time} left").format(time=format.seconds(remaining_s))
+            text = f"{text} · {left}" if text else left
+        if text:
+            self._text.setText(text)
+
+    def end(self) -> None:
+        """It is over, one way or another."""
+        self.hide()
+
+    def _ask_to_stop(self) -> None:
+        self._stop.setEnabled(False)
+        self._text.setText(self.tr("Stopping…"))
+        self.stopped.emit()

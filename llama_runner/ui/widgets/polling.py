@@ -1,0 +1,44 @@
+"""Reading snapshots at a fixed rate, and only while somebody looks."""
+
+from collections.abc import Callable
+from typing import Final
+
+from PySide6.QtCore import QEvent, QObject, QTimer
+from PySide6.QtWidgets import QWidget
+
+# 25 times a second: smooth to the eye, a tenth of what a fast model sends.
+LIVE_MS: Final = 40
+
+
+class Poller(QObject):
+    """Calls `read` every `interval_ms` while `view` is visible, and once when it becomes visible."""
+
+    def __init__(self, view: QWidget, read: Callable[[], None], *, interval_ms: int = LIVE_MS) -> None:
+        super().__init__(view)
+        self._view = view
+        self._read = read
+        self._timer = QTimer(self)
+        self._timer.setInterval(interval_ms)
+        self._timer.timeout.connect(read)
+        view.installEventFilter(self)
+        if view.isVisible():
+            self._timer.start()
+
+    @property
+    def active(self) -> bool:
+        """Whether it reads now."""
+        return self._timer.isActive()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Start and stop with the view."""
+        if event.type() == QEvent.Type.Show:
+            self._timer.start()
+            # After the show itself: the first paint does not wait for the reading.
+            QTimer.singleShot(0, self, self._read_if_active)
+        elif event.type() == QEvent.Type.Hide:
+            self._timer.stop()
+        return False
+
+    def _read_if_active(self) -> None:
+        if self._timer.isActive():
+            self._read()

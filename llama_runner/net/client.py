@@ -135,8 +135,10 @@ class _Transport(httpx.AsyncBaseTransport):
         self._fresh = self._open(max_connections, reuse=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        transport = self._shared if request.method in ("GET", "HEAD") else self._fresh
-        return await transport.handle_async_request(request)
+        if request.method in ("GET", "HEAD"):
+            return await self._shared.handle_async_request(request)
+        request.headers["Connection"] = "close"
+        return await self._fresh.handle_async_request(request)
 
     async def aclose(self) -> None:
         await self._shared.aclose()

@@ -1,0 +1,72 @@
+"""A TCP server that answers with exactly the bytes it was given, for what no proper server would send."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+# What to send for the request with this number (from 0), given its head.
+Script = Callable[[int, bytes], bytes | None]
+
+
+@dataclass(slots=True)
+class RawServer:
+    """What it heard so far.
+
+    Attributes:
+        heads: Request lines and headers, in order of arrival.
+    """
+
+    port: int = 0
+    heads: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def raw_server(script: Script) -> AsyncIterator[RawServer]:
+    """Serve `script`: its bytes are sent and the connection is closed; None keeps it open and silent."""
+    seen = RawServer()
+    leaving = asyncio.Event()
+    talks: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.connections += 1
+        talks[asyncio.current_task()] = writer
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            seen.heads.append(head)
+            data = script(len(seen.heads) - 1, head)
+            if data is None:
+                await leaving.wait()
+            else:
+                writer.write(data)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            seen.heads.append(b"")
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    seen.port = server.sockets[0].getsockname()[1]
+    try:
+        yield seen
+    finally:
+        leaving.set()
+        for writer in talks.values():
+            writer.transport.abort()
+        await asyncio.gather(*(task for task in talks if task is not None))
+        server.close()
+        await server.wait_closed()
+
+
+def response(
+    body: bytes, *, status: str = "200 OK", content_type: str = "application/json", more: str = ""
+) -> bytes:
+    """A whole HTTP answer."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+    return head.encode("latin-1") + body

@@ -1,0 +1,318 @@
+"""The request gate: every rule of R1, for every method and path."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from llama_runner.net.gate import MAX_FAILURES, Message, RequestGate, loopback_hosts
+
+HOST = "127.0.0.1:8035"
+TOKEN = "t" * 43
+ORIGIN = "http://127.0.0.1:8035"
+AUTH = ("Authorization", f"Bearer {TOKEN}")
+JSON_TYPE = ("Content-Type", "application/json")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class FakeClock:
+    t_ns: int = 0
+
+    def now_ns(self) -> int:
+        return self.t_ns
+
+    def utc(self) -> Any:
+        raise NotImplementedError
+
+
+@dataclass
+class Answer:
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    closed: int | None = None
+
+    def header(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+async def echo(request: Request) -> Response:
+    body = await request.body()
+    return JSONResponse(
+        {"n": len(body)}, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "public"}
+    )
+
+
+def gated(**options: Any) -> RequestGate:
+    routes = [Route("/health", echo), Route("/x", echo, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+    settings: dict[str, Any] = {"allowed_hosts": lambda: loopback_hosts(8035), "token": TOKEN}
+    return RequestGate(Starlette(routes=routes), **{**settings, **options})
+
+
+async def call(
+    gate: RequestGate,
+    *headers: tuple[str, str],
+    method: str = "GET",
+    path: str = "/x",
+    host: str | None = HOST,
+    body: tuple[bytes, ...] = (),
+    version: str = "1.1",
+    client: str = "127.0.0.1",
+    kind: str = "http",
+) -> Answer:
+    answer = Answer()
+    parts = [*body] or [b""]
+    sent = iter(
+        {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        for number, part in enumerate(parts, 1)
+    )
+
+    async def receive() -> Message:
+        return dict(next(sent, {"type": "http.disconnect"}))
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = [(k.decode(), v.decode()) for k, v in message["headers"]]
+        elif message["type"] == "http.response.body":
+            answer.body += message["body"]
+        elif message["type"] == "websocket.close":
+            answer.closed = message["code"]
+
+    named = ((("Host", host),) if host is not None else ()) + headers
+    scope: dict[str, Any] = {
+        "type": kind,
+        "http_version": version,
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in named],
+        "client": (client, 5),
+    }
+    await gate(scope, receive, send)
+    return answer
+
+
+async def test_a_proper_request_passes() -> None:
+    answer = await call(gated(), AUTH)
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"n": 0}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8035", "localhost:8035", "LOCALHOST:8035", "[::1]:8035"])
+async def test_every_spelling_of_this_listener_is_its_name(host: str) -> None:
+    assert (await call(gated(), AUTH, host=host)).status == 200
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", ["/x", "/health", "/unknown"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:8035",
+        "127.0.0.1",
+        "127.0.0.1:8036",
+        "127.0.0.1:8035.",
+        "127.0.0.1:8035@evil",
+        "0.0.0.0:8035",
+        "127.0.0.1.nip.io:8035",
+        "[::1]:80",
+        "127.0.0.1:08035",
+        "",
+    ],
+)
+async def test_another_name_is_refused_whatever_is_asked(method: str, path: str, host: str) -> None:
+    assert (await call(gated(), AUTH, method=method, path=path, host=host)).status == 421
+
+
+async def test_exactly_one_host_header_is_wanted() -> None:
+    assert (await call(gated(), AUTH, host=None)).status == 400
+    assert (await call(gated(), AUTH, ("Host", HOST))).status == 400
+    assert (await call(gated(), AUTH, ("Host", "evil.example"))).status == 400
+
+
+async def test_the_port_may_be_absent_only_for_80() -> None:
+    gate = gated(allowed_hosts=lambda: loopback_hosts(80))
+    assert (await call(gate, AUTH, host="localhost")).status == 200
+    assert (await call(gate, AUTH, host="localhost:80")).status == 200
+    assert (await call(gated(), AUTH, host="localhost")).status == 421
+
+
+async def test_the_allow_list_is_asked_at_every_request() -> None:
+    names = {HOST}
+    gate = gated(allowed_hosts=lambda: frozenset(names))
+    assert (await call(gate, AUTH, host="box:8035")).status == 421
+    names.add("box:8035")
+    assert (await call(gate, AUTH, host="box:8035")).status == 200
+
+
+@pytest.mark.parametrize("version", ["1.0", "2", "3"])
+async def test_only_http_1_1_is_spoken(version: str) -> None:
+    assert (await call(gated(), AUTH, version=version)).status == 505
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("Origin", "http://evil.example"),),
+        (("Origin", "null"),),
+        (("Origin", ORIGIN),),
+        (("Origin", "http://localhost:3000"), ("Sec-Fetch-Site", "same-origin")),
+        (("Sec-Fetch-Site", "cross-site"),),
+        (("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "no-cors")),
+        (("Sec-Fetch-Site", "nonsense"),),
+        (("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")),
+    ],
+)
+async def test_pages_of_other_sites_may_call_nothing(method: str, headers: Headers) -> None:
+    answer = await call(gated(), AUTH, JSON_TYPE, *headers, method=method)
+    assert answer.status == 403
+    assert not answer.header("access-control-allow-origin")
+
+
+async def test_the_listeners_own_page_may_call_and_read() -> None:
+    gate = gated(allowed_origins=lambda: frozenset({ORIGIN}))
+    own = (AUTH, ("Origin", ORIGIN), ("Sec-Fetch-Site", "same-origin"))
+    answer = await call(gate, *own)
+    assert answer.status == 200
+    assert answer.header("access-control-allow-origin") == [ORIGIN]
+    assert not answer.header("access-control-allow-credentials")
+    assert (
+        await call(gate, *own, JSON_TYPE, ("Content-Length", "2"), method="POST", body=(b"{}",))
+    ).status == 200
+    for wrong in ("null", "HTTP://127.0.0.1:8035", ORIGIN + "/", ORIGIN + ".evil.example"):
+        assert (await call(gate, AUTH, ("Origin", wrong))).status == 403
+    assert (await call(gate, AUTH, ("Origin", ORIGIN), ("Origin", ORIGIN))).status == 403
+
+
+@pytest.mark.parametrize("site", ["none", "same-origin", "Same-Origin"])
+async def test_an_address_typed_into_a_browser_passes(site: str) -> None:
+    assert (await call(gated(), AUTH, ("Sec-Fetch-Site", site))).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
+)
+async def test_browsers_must_send_json_and_others_need_not(method: str, kind: str | None) -> None:
+    headers: Headers = (AUTH, ("Content-Length", "2"))
+    if kind is not None:
+        headers = (*headers, ("Content-Type", kind))
+    browser = ("Sec-Fetch-Site", "same-origin")
+    assert (await call(gated(), *headers, browser, method=method, body=(b"{}",))).status == 415
+    assert (await call(gated(), *headers, method=method, body=(b"{}",))).status == 200
+
+
+async def test_browsers_may_leave_the_type_out_without_a_body() -> None:
+    browser = ("Sec-Fetch-Site", "same-origin")
+    assert (await call(gated(), AUTH, browser, method="DELETE")).status == 200
+    chunked = ("Transfer-Encoding", "chunked")
+    assert (await call(gated(), AUTH, browser, chunked, method="POST", body=(b"{}",))).status == 415
+    json_type = ("Content-Type", "Application/JSON; charset=utf-8")
+    assert (
+        await call(gated(), AUTH, browser, chunked, json_type, method="POST", body=(b"{}",))
+    ).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("Authorization", "Bearer wrong"),),
+        (("Authorization", f"bearer {TOKEN}"),),
+        (("Authorization", TOKEN),),
+        (("Authorization", f"Bearer {TOKEN} "),),
+        (("Authorization", "Bearer \xe9"),),
+        (AUTH, AUTH),
+        (("X-Api-Key", TOKEN),),
+    ],
+)
+@pytest.mark.parametrize("path", ["/x", "/unknown", "/health/", "/health/../x"])
+async def test_without_the_token_nothing_is_answered(headers: Headers, path: str) -> None:
+    answer = await call(gated(public_paths=frozenset({"/health"})), *headers, path=path)
+    assert answer.status == 401
+    assert answer.header("www-authenticate") == ["Bearer"]
+    assert TOKEN not in answer.body.decode()
+    assert json.loads(answer.body)["error"]["kind"] == "refused"
+
+
+async def test_public_paths_need_no_token_and_keep_all_other_rules() -> None:
+    gate = gated(public_paths=frozenset({"/health"}))
+    assert (await call(gate, path="/health")).status == 200
+    assert (await call(gate, path="/health", host="evil:8035")).status == 421
+    assert (await call(gate, ("Origin", "null"), path="/health")).status == 403
+
+
+async def test_a_listener_without_a_token_asks_for_none() -> None:
+    assert (await call(gated(token=None))).status == 200
+
+
+async def test_guessing_tokens_is_slowed_down_per_address() -> None:
+    clock = FakeClock()
+    gate = gated(clock=clock)
+    for _ in range(MAX_FAILURES):
+        assert (await call(gate, client="10.0.0.9")).status == 401
+    assert (await call(gate, AUTH, client="10.0.0.9")).status == 429
+    assert (await call(gate, AUTH, client="10.0.0.8")).status == 200
+    clock.t_ns += 61 * 10**9
+    assert (await call(gate, AUTH, client="10.0.0.9")).status == 200
+
+
+async def test_remembering_failures_takes_bounded_memory() -> None:
+    gate = gated(clock=FakeClock())
+    for number in range(1100):
+        await call(gate, client=f"10.0.{number // 256}.{number % 256}")
+    assert len(gate._failures._times) == 1024
+
+
+async def test_the_body_is_capped_by_its_announced_length_and_while_reading() -> None:
+    gate = gated(max_body_bytes=10)
+    assert (await call(gate, AUTH, ("Content-Length", "11"), method="POST")).status == 413
+    assert (await call(gate, AUTH, ("Content-Length", "9" * 400), method="POST")).status == 413
+    assert (await call(gate, AUTH, method="POST", body=(b"x" * 6, b"x" * 6))).status == 413
+    assert (await call(gate, AUTH, ("Content-Length", "3"), method="POST", body=(b"x" * 11,))).status == 413
+    assert (await call(gate, AUTH, method="POST", body=(b"x" * 5, b"x" * 5))).status == 200
+
+
+@pytest.mark.parametrize("lengths", [("x",), ("-1",), ("1", "2"), ("+1",), ("1,2",), ("",)])
+async def test_a_content_length_that_is_not_one_number_is_refused(lengths: tuple[str, ...]) -> None:
+    headers = tuple(("Content-Length", text) for text in lengths)
+    assert (await call(gated(), AUTH, *headers, method="POST")).status == 400
+
+
+@pytest.mark.parametrize(
+    "send", [lambda g: call(g, AUTH), lambda g: call(g), lambda g: call(g, AUTH, path="/unknown")]
+)
+async def test_every_answer_carries_the_security_headers_once(send: Callable[[RequestGate], Any]) -> None:
+    answer: Answer = await send(gated())
+    assert answer.header("x-content-type-options") == ["nosniff"]
+    assert answer.header("cache-control") == ["no-store"]
+    assert answer.header("referrer-policy") == ["no-referrer"]
+    assert not answer.header("access-control-allow-origin")
+
+
+async def test_web_sockets_are_judged_by_the_same_rules() -> None:
+    assert (await call(gated(), AUTH, kind="websocket", host="evil:8035")).closed == 1008
+    assert (await call(gated(), kind="websocket")).closed == 1008
+    assert (await call(gated(), AUTH, ("Origin", "null"), kind="websocket")).closed == 1008
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["type"])
+
+    gate = RequestGate(app, allowed_hosts=lambda: loopback_hosts(8035), token=TOKEN)
+    await call(gate, AUTH, kind="websocket")
+    await call(gate, kind="lifespan")
+    assert reached == ["websocket", "lifespan"]
+    assert (await call(gate, AUTH, kind="webtransport")).status == 400

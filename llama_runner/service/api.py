@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -236,6 +236,9 @@ def answered(handler: Handler) -> Handler:
             return await handler(request)
         except LlamaRunnerError as error:
             return error_response(error)
+        except ClientDisconnect:
+            # Nobody reads this; the application has to return something.
+            return Response(status_code=400)
         except Exception as error:
             # The edge of a request: the client gets a number, the log the rest (I25).
             number = secrets.token_hex(4)

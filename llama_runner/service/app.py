@@ -138,7 +138,9 @@ async def _serve(
         url = f"http://{url_host(host)}:{port}"
         api = _control_app(config, manager, state, tasks)
         hosts = allowed_hosts(host, port)
-        server = HttpServer(RequestGate(api, allowed_hosts=lambda: hosts, token=token), listener)
+        # The token is random: a client left over from an earlier service must not lock out those of this one.
+        gate = RequestGate(api, allowed_hosts=lambda: hosts, token=token, max_failures=None)
+        server = HttpServer(gate, listener)
         serving = tasks.start(server.run_until_stopped(), name="control-api")
         stack.enter_context(_stop_on_signals(state))
         stack.enter_context(_published(home, url, token))

@@ -4,8 +4,6 @@ Changes nothing. An error is what keeps the program from working; everything els
 """
 
 import asyncio
-import ctypes
-import os
 import shutil
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE, ModelFile
 from llama_runner.runtime.engine import DEMO_PACKAGE, engine_version, find_engine
 from llama_runner.system.display import has_display
 from llama_runner.system.identity import listener_of
+from llama_runner.system.screen_libraries import missing_screen_libraries
 from llama_runner.telemetry.nvidia import NvidiaSampler
 
 # Logs, a saved stress run and a conversation fit; a model does not, but that is the user's own choice.
@@ -37,18 +36,6 @@ PORT_TIMEOUT_S: Final = 0.5
 # What the figures depend on most; named in bug reports.
 _PACKAGES: Final = ("PySide6_Essentials", "qasync", "aiohttp", "httpx", "httpx-aiohttp", "numpy", "pydantic")
 _PACKAGES_MORE: Final = ("pyqtgraph", "psutil", "nvidia-ml-py", "starlette", "uvicorn")
-
-# What Qt loads when it opens a window under X, with the Debian package of each.
-_SCREEN_LIBRARIES: Final = {
-    "libEGL.so.1": "libegl1",
-    "libGL.so.1": "libgl1",
-    "libfontconfig.so.1": "libfontconfig1",
-    "libdbus-1.so.3": "libdbus-1-3",
-    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
-    "libxcb-cursor.so.0": "libxcb-cursor0",
-    "libxcb-icccm.so.4": "libxcb-icccm4",
-    "libxcb-keysyms.so.1": "libxcb-keysyms1",
-}
 
 # They change which code runs inside our process, and are nothing this program asks for (safety A7).
 _INTRUDING_VARIABLES: Final = ("LD_PRELOAD", "PYTHONPATH", "QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH")
@@ -139,11 +126,6 @@ def check_user(is_root: bool) -> Check:
     )
 
 
-def runs_as_root() -> bool:
-    """Whether this process has all rights; False on Windows, where elevation has other rules."""
-    return sys.platform != "win32" and os.geteuid() == 0
-
-
 def check_environment(env: Mapping[str, str]) -> Check:
     """A7: variables that make other code run inside this program."""
     found = [name for name in _INTRUDING_VARIABLES if env.get(name)]
@@ -158,22 +140,11 @@ def check_display(env: Mapping[str, str], platform: str) -> Check:
     if not has_display(env, platform):
         fix = "Use the commands or --headless, or set DISPLAY."
         return Check("display", Status.WARNING, "There is no display, so no window can open.", fix)
-    missing = _missing_libraries() if platform == "linux" else []
+    missing = missing_screen_libraries() if platform == "linux" else {}
     if missing:
-        packages = " ".join(_SCREEN_LIBRARIES[name] for name in missing)
-        fix = f"On Debian and Ubuntu: sudo apt-get install {packages}"
+        fix = f"On Debian and Ubuntu: sudo apt-get install {' '.join(missing.values())}"
         return Check("display", Status.WARNING, f"The window may lack {', '.join(missing)}.", fix)
     return Check("display", Status.OK, "A window can open.")
-
-
-def _missing_libraries() -> list[str]:
-    missing = []
-    for name in _SCREEN_LIBRARIES:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            missing.append(name)
-    return missing
 
 
 # --- its home ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.paths import Home, current_home
 from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE, find_models, models_folder
 from llama_runner.runtime.engine import demo_engine, packaged_file
+from llama_runner.system.privileges import runs_as_root
 from llama_runner.workspace import checks
 from llama_runner.workspace.checks import Check, Status
 
@@ -46,7 +47,7 @@ async def examine(
         *checks.check_packages(checks.package_versions()),
     ]
     found += [
-        checks.check_user(checks.runs_as_root()),
+        checks.check_user(runs_as_root()),
         checks.check_environment(env),
         checks.check_display(env, platform),
     ]

@@ -1,0 +1,50 @@
+"""One collected probe answer, and what can be read out of it safely."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
+from llama_runner.net.fetch import MAX_REPLY_BYTES
+
+# Enough for every marker that is looked for in a text answer.
+_TEXT_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What one GET brought.
+
+    Attributes:
+        status: None when no complete HTTP answer came; `failure` then says why.
+        headers: Names in lower case.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    failure: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Status 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The beginning of the body."""
+        return self.body[:_TEXT_BYTES].decode("utf-8", errors="replace")
+
+    def document(self) -> JsonValue:
+        """The body of a 2xx answer as JSON, None when it is none."""
+        if not self.ok:
+            return None
+        try:
+            return parse_json(self.body, max_bytes=MAX_REPLY_BYTES)
+        except JsonRejected:
+            return None
+
+    def object(self) -> Mapping[str, JsonValue]:
+        """The body of a 2xx answer as a JSON object, empty when it is none."""
+        document = self.document()
+        return document if isinstance(document, dict) else {}

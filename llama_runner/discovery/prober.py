@@ -1,0 +1,71 @@
+"""Asking one address what it is: read-only GETs of known paths, no key, bounded in time and size."""
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx
+
+from llama_runner.core.clock import Clock
+from llama_runner.core.errors import ProtocolError, ServerError
+from llama_runner.discovery.answers import ProbeAnswer
+from llama_runner.discovery.fingerprint import MODELS, NotAServer, Verdict, next_paths, verdict
+from llama_runner.net.fetch import fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What an address turned out to be.
+
+    Attributes:
+        latency_s: Of the quickest answer, None when there was none.
+        answered: Whether any HTTP answer came.
+    """
+
+    verdict: Verdict
+    latency_s: float | None
+    answered: bool
+
+
+async def probe(http: httpx.AsyncClient, base_url: str, *, timeout_s: float, clock: Clock) -> Probed:
+    """Ask until the rules are sure. Never raises for what the other side does.
+
+    Args:
+        timeout_s: For each answer; all of them together get twice that (D1, D2).
+    """
+    answers: dict[str, ProbeAnswer] = {}
+    latencies: list[float] = []
+
+    async def ask(path: str) -> None:
+        try:
+            reply = await fetch(http, base_url + path, timeout_s=timeout_s, clock=clock)
+        except ServerError as error:
+            answers[path] = ProbeAnswer(failure=_failure(error, timeout_s))
+            return
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        answers[path] = ProbeAnswer(reply.status, headers, reply.body)
+        latencies.append(reply.elapsed_s)
+
+    try:
+        async with asyncio.timeout(2 * timeout_s):
+            while paths := next_paths(answers):
+                async with asyncio.TaskGroup() as group:
+                    for path in paths:
+                        group.create_task(ask(path), name=f"probe {path}")
+    except TimeoutError:
+        # What came until now may be enough to name it.
+        answers.setdefault(MODELS, ProbeAnswer(failure=_no_answer(timeout_s)))
+    answered = any(answer.status is not None for answer in answers.values())
+    result = verdict(answers)
+    if isinstance(result, NotAServer) and not answered:
+        result = NotAServer(next((a.failure for a in answers.values() if a.failure), _no_answer(timeout_s)))
+    return Probed(result, min(latencies, default=None), answered)
+
+
+def _failure(error: ServerError, timeout_s: float) -> str:
+    if isinstance(error, ProtocolError):
+        return f"Not an LLM server: {error.what}."
+    return _no_answer(timeout_s) if isinstance(error.__cause__, TimeoutError) else error.message
+
+
+def _no_answer(timeout_s: float) -> str:
+    return f"No answer within {timeout_s:g} s."

@@ -31,9 +31,8 @@ def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iter
     try:
         home = home_of(args)
         config = load_app_config(home).value
-        handle = start_logging(
-            home, config, console=args.debug or command in _LOGS_TO_TERMINAL, debug=args.debug
-        )
+        console = args.debug or (command in _LOGS_TO_TERMINAL and not args.quiet)
+        handle = start_logging(home, config, console=console, debug=args.debug)
     except (LlamaRunnerError, OSError) as error:
         out.note(f"No log is written: {error}")
         logging.basicConfig(level=logging.DEBUG if args.debug else logging.CRITICAL)

@@ -1,0 +1,80 @@
+"""`--selftest`: whether this installation or package is whole. Uses a home of its own and leaves nothing behind.
+
+Imports every module, starts and stops the service, opens and closes the window off screen.
+"""
+
+import argparse
+import asyncio
+import importlib
+import os
+import pkgutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import llama_runner
+
+
+def run_selftest() -> int:
+    """Run every step and tell how each went, on stderr; 0 when all succeeded."""
+    with tempfile.TemporaryDirectory(prefix="llama-runner-selftest-") as folder:
+        home = Path(folder)
+        (home / "config").mkdir()
+        # Any free port: a service of the user's own may be running.
+        (home / "config" / "app_config.json").write_text('{"version": 1, "service": {"control_port": 0}}')
+        steps: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("imports", import_everything),
+            ("service", lambda: asyncio.run(start_and_stop_service(home))),
+            ("window", lambda: open_and_close_window(home)),
+        )
+        return 0 if all([_succeeds(name, step) for name, step in steps]) else 1
+
+
+def _succeeds(name: str, step: Callable[[], object]) -> bool:
+    started = time.monotonic()
+    try:
+        step()
+    except Exception:  # noqa: BLE001 - whatever is broken, the other steps still have something to tell
+        sys.stderr.write(f"selftest: {name} FAILED\n{traceback.format_exc()}")
+        return False
+    sys.stderr.write(f"selftest: {name} ok ({time.monotonic() - started:.1f} s)\n")
+    return True
+
+
+def import_everything() -> int:
+    """Import every module of the package; how many there are."""
+    names = [module.name for module in pkgutil.walk_packages(llama_runner.__path__, "llama_runner.")]
+    for name in names:
+        # Importing the entry point of `python -m` is harmless: it starts nothing unless it is the main module.
+        importlib.import_module(name)
+    return len(names)
+
+
+async def start_and_stop_service(home: Path) -> None:
+    """Start the service as the window does, ask it how it is, end it."""
+    from llama_runner.control.launcher import start_owned
+    from llama_runner.core.paths import current_home
+    from llama_runner.net.client import open_http
+
+    async with open_http() as http:
+        service = await start_owned(current_home(home), http=http)
+        try:
+            await service.client.health()
+        finally:
+            await service.close()
+
+
+def open_and_close_window(home: Path) -> None:
+    """Open the window off screen and close it as soon as it is shown. Raises RuntimeError when that fails."""
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    from llama_runner.cli.app import split_common
+    from llama_runner.ui.app import run_window
+
+    options: argparse.Namespace
+    options, _ = split_common(["--home", str(home)])
+    code = run_window(options, close_when_shown=True)
+    if code != 0:
+        raise RuntimeError(f"the window ended with exit code {code}")

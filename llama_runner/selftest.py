@@ -1,4 +1,4 @@
-"""`--selftest`: whether this installation or package is whole. Uses a home of its own and leaves nothing behind.
+"""`--selftest`: whether this installation or package is whole. Uses a home of its own, leaves nothing behind.
 
 Imports every module, starts and stops the service, opens and closes the window off screen.
 """
@@ -30,7 +30,8 @@ def run_selftest() -> int:
             ("service", lambda: asyncio.run(start_and_stop_service(home))),
             ("window", lambda: open_and_close_window(home)),
         )
-        return 0 if all([_succeeds(name, step) for name, step in steps]) else 1
+        results = [_succeeds(name, step) for name, step in steps]
+    return 0 if all(results) else 1
 
 
 def _succeeds(name: str, step: Callable[[], object]) -> bool:
@@ -48,7 +49,6 @@ def import_everything() -> int:
     """Import every module of the package; how many there are."""
     names = [module.name for module in pkgutil.walk_packages(llama_runner.__path__, "llama_runner.")]
     for name in names:
-        # Importing the entry point of `python -m` is harmless: it starts nothing unless it is the main module.
         importlib.import_module(name)
     return len(names)
 

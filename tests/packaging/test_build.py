@@ -19,8 +19,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built executable."""
     folder = tmp_path_factory.mktemp("build")
     built = subprocess.run(
-        [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", "build.spec"]
-        + ["--distpath", str(folder / "dist"), "--workpath", str(folder / "work")],
+        [
+            *(sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", "build.spec"),
+            *("--distpath", str(folder / "dist"), "--workpath", str(folder / "work")),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -58,6 +58,7 @@ class LoadLoop:
         self._attempts: asyncio.Queue[Attempt | None] = asyncio.Queue()
         self._ended: list[RequestRecord] = []
         self._lags_s: list[float] = []
+        self._stopping = False
         self._begun = 0
         self._in_flight = 0
         self._reads = 0
@@ -85,21 +86,27 @@ class LoadLoop:
 
     async def _keep_load_up(self, client: LoadClient, on_stop: StopHook) -> None:
         loop = asyncio.get_running_loop()
+        slots: list[asyncio.Task[None]] = []
+
+        def cancel_slots() -> None:
+            for slot in slots:
+                slot.cancel()
+
+        def stop() -> None:
+            self._stopping = True
+            loop.call_soon_threadsafe(cancel_slots)
+
+        # Before the first slot: a STOP that came already must let none begin.
+        on_stop(stop)
         async with asyncio.TaskGroup() as group:
-            slots = [
-                group.create_task(self._slot(client), name=f"slot {number}")
-                for number in range(self._job.share.concurrency)
-            ]
-
-            def cancel_slots() -> None:
-                for slot in slots:
-                    slot.cancel()
-
-            on_stop(lambda: loop.call_soon_threadsafe(cancel_slots))
+            for number in range(self._job.share.concurrency):
+                slots.append(group.create_task(self._slot(client), name=f"slot {number}"))
         on_stop(None)
 
     async def _slot(self, client: LoadClient) -> None:
         for index, wire in self._todo:
+            if self._stopping:
+                return
             attempt = Attempt(index, self._clock.now_ns(), RawAnswer(wire.url))
             self._begun += 1
             self._in_flight += 1
@@ -139,12 +146,16 @@ class LoadLoop:
         )
 
     async def _beat(self) -> None:
-        """A heartbeat with fixed deadlines: how late it is, is how late any event of this loop is noticed."""
+        """A heartbeat with fixed deadlines: how late it is, is how late any event of this loop is noticed.
+
+        After a stall the missed beats follow at once, each with its own lateness: one beat alone would make a
+        stall of 200 ms look like one late event among hundreds, though whatever came during it was late.
+        """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time()
         while True:
-            deadline_s = max(deadline_s + BEAT_S, loop.time())
-            await asyncio.sleep(deadline_s - loop.time())
+            deadline_s += BEAT_S
+            await asyncio.sleep(max(0.0, deadline_s - loop.time()))
             self._lags_s.append(max(0.0, loop.time() - deadline_s - TIMER_GRAIN_S))
             if len(self._lags_s) % BEATS_PER_MESSAGE == 0:
                 self._tell()

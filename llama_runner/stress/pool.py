@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 OnMessage = Callable[[WorkerMessage], None]
 
-# How long a worker may take to end by itself once it is told to: it only has to close its connections.
-END_GRACE_S: Final = 5.0
+# How long a worker's process may take to end once its work is done or given up.
+END_GRACE_S: Final = 2.0
 
 
 class LoadWorkerError(LlamaRunnerError):

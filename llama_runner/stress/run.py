@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 SNAPSHOT_EVERY_S: Final = 0.25
 # A spawned process imports this program again; on a busy laptop with a cold disk that takes many seconds.
 START_TIMEOUT_S: Final = 60.0
+# After STOP a worker closes its connections and decodes what it has: a second at most, unless it hangs.
+STOP_GRACE_S: Final = 10.0
 
 
 class BurstRun:
@@ -50,6 +52,7 @@ class BurstRun:
         self._go_ns: int | None = None
         self._waited_for = 0
         self._may_go = asyncio.Event()
+        self._patience: asyncio.Timeout | None = None
 
     @property
     def records(self) -> tuple[RequestRecord, ...]:
@@ -62,6 +65,8 @@ class BurstRun:
         if self._go_ns is not None:
             self._phase = "stopping"
             self._workers.tell_all(STOP)
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time() + STOP_GRACE_S)
 
     async def measure(self, backend: Backend) -> StressReport:
         """Run to the end. The report is not saved yet."""
@@ -121,7 +126,14 @@ class BurstRun:
             )
         self._go_ns, self._phase = self._clock.now_ns(), "stopping" if self._stopping else "running"
         self._workers.tell_all(STOP if self._stopping else GO)
-        results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        try:
+            async with asyncio.timeout(STOP_GRACE_S if self._stopping else None) as self._patience:
+                results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        except TimeoutError:
+            return LoadWorkerError(
+                "A load worker did not end when it was told to and was ended by force.",
+                "What was measured until then is kept.",
+            )
         self._reports = [result for result in results if isinstance(result, WorkerReport)]
         for result in results:
             if isinstance(result, BaseException):

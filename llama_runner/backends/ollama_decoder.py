@@ -13,7 +13,7 @@ from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
 from llama_runner.net.ndjson import NdjsonParser
 
-_NS: Final = 1e-9
+_NS: Final = 1e9
 # More calls in one event than any answer has.
 MAX_TOOL_CALLS: Final = 64
 

@@ -36,7 +36,7 @@ REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking")
 # We ask for one choice; more than this in one event is not looked through (S13).
 MAX_CHOICES: Final = 64
 _BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
-_MS: Final = 1e-3
+_MS: Final = 1e3
 
 
 class OpenAIDecoder(DecoderBase):

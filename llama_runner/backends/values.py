@@ -38,11 +38,11 @@ def as_count(value: JsonValue) -> int | None:
     return int(value)
 
 
-def as_seconds(value: JsonValue, unit_s: float) -> float | None:
-    """A duration greater than zero, given in units of `unit_s` seconds; None otherwise."""
+def as_seconds(value: JsonValue, per_second: float) -> float | None:
+    """A duration greater than zero, given in units of which a second has `per_second`; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    duration_s = value * unit_s
+    duration_s = value / per_second
     return duration_s if math.isfinite(duration_s) and 0 < duration_s <= MAX_SECONDS else None
 
 

@@ -81,9 +81,19 @@ def _window(arguments: Sequence[str]) -> int:
             "No display was found, so there is no window: the service runs without one. Ctrl+C ends it.\n"
         )
         return _command(["serve", *arguments])
+    if not getattr(sys, "frozen", False):
+        # Plugins of another Qt would be loaded into ours and end it; the package sets its own path here.
+        for name in ("QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH"):
+            os.environ.pop(name, None)
     from llama_runner.cli.app import split_common
-    from llama_runner.ui.app import run_window
 
+    try:
+        from llama_runner.ui.app import run_window
+    except ImportError as error:
+        if not (error.name or "").startswith(("PySide6", "shiboken6")):
+            raise
+        sys.stderr.write(f"The window cannot open: {error}. The command `doctor` names what is missing.\n")
+        return 1
     options, _ = split_common(arguments)
     return run_window(options)
 

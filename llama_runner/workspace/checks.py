@@ -38,7 +38,7 @@ _PACKAGES: Final = ("PySide6_Essentials", "qasync", "aiohttp", "httpx", "httpx-a
 _PACKAGES_MORE: Final = ("pyqtgraph", "psutil", "nvidia-ml-py", "starlette", "uvicorn")
 
 # They change which code runs inside our process, and are nothing this program asks for (safety A7).
-_INTRUDING_VARIABLES: Final = ("LD_PRELOAD", "PYTHONPATH", "QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH")
+_INTRUDING_VARIABLES: Final = ("LD_PRELOAD", "PYTHONHOME", "PYTHONPATH")
 
 
 class Status(StrEnum):
@@ -132,7 +132,9 @@ def check_environment(env: Mapping[str, str]) -> Check:
     if found:
         names = ", ".join(found)
         return Check("environment", Status.WARNING, f"{names} can make this program fail.", f"Unset {names}.")
-    return Check("environment", Status.OK, "No variable interferes; proxy variables are not used.")
+    return Check(
+        "environment", Status.OK, "No variable interferes; proxies and other Qt plugins are not used."
+    )
 
 
 def check_display(env: Mapping[str, str], platform: str) -> Check:
@@ -243,7 +245,9 @@ def check_demo(engine: Path | None, model: Path | None) -> Check:
     missing = [name for name, path in parts.items() if path is None]
     if missing:
         detail = f"Not installed: {', '.join(missing)}."
-        return Check("demo", Status.OK, detail, "scripts/run.py --demo installs them when you want to try.")
+        # The packaged program installs nothing into itself.
+        fix = "" if getattr(sys, "frozen", False) else "To try them: python3 scripts/run.py --demo"
+        return Check("demo", Status.OK, detail, fix)
     return Check("demo", Status.OK, "The demo engine and the demo model are installed.")
 
 

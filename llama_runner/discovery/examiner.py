@@ -81,7 +81,7 @@ class Examiner:
     async def examine(self, record: ServerRecord) -> ServerRecord:
         """The record after asking: what it is, how it is, what it offers. Never raises for what it finds."""
         if record.source is ServerSource.SERVICE:
-            return await self._with_models(record)
+            return await self._own_instance(record)
         probed = await probe(
             self._http, record.base_url, timeout_s=self._settings().probe_timeout_s, clock=self._clock
         )
@@ -92,6 +92,15 @@ class Examiner:
         if changed and self._registry.has_key(record.id):
             return self._withheld(record, probed.verdict)
         return await self._with_models(_named(record, probed.verdict, probed.latency_s))
+
+    async def _own_instance(self, record: ServerRecord) -> ServerRecord:
+        """What it is needs no question: we started it."""
+        backend = connect(self._registry.endpoint(record), http=self._http, clock=self._clock)
+        try:
+            record = replace(record, latency_s=await backend.ping())
+        except ServerError as error:
+            return replace(record, status=ServerStatus.ERROR, latency_s=None, problem=error.message)
+        return await self._with_models(record)
 
     def _withheld(self, record: ServerRecord, now: Fingerprint) -> ServerRecord:
         """D13: another program answers where a known one did; the key belongs to the old one."""

@@ -243,7 +243,7 @@ def _run_pip(root: Path, lock_name: str, lock_file: IO[str]) -> tuple[int, list[
         for line in pip.stdout:
             tail.append(line.rstrip())
             if line.startswith(("Collecting", "Processing", "Installing collected", "Building")):
-                _show_progress(line.strip())
+                _show_progress(line.partition(" (from ")[0].strip())
     _show_progress("")
     return pip.returncode, list(tail)
 

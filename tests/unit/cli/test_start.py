@@ -106,9 +106,13 @@ def test_without_a_display_it_says_so_and_serves(home: Path) -> None:
         encoding="utf-8",
         env=env,
     ) as process:
+        assert process.stdout is not None
         assert process.stderr is not None
-        first = process.stderr.readline()
+        said = process.stderr.readline()
+        ready = process.stdout.readline()
         process.terminate()
         process.communicate(timeout=30)
 
-    assert first.startswith("No display was found")
+    assert said.startswith("No display was found")
+    assert ready.startswith("The service runs")
+    assert process.returncode == 0

@@ -112,7 +112,7 @@ async def test_f2_an_unreachable_server_is_one_sentence_and_exit_code_3(home: Pa
     url = f"http://127.0.0.1:{pick_free_port()}"
     code, stdout, stderr = await run("stress", "burst", "--server", url, "--model", "m")
     assert code == ExitCode.UNREACHABLE and stdout == ""
-    assert "Nothing listens" in stderr and "Traceback" not in stderr
+    assert "listens" in stderr and "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(

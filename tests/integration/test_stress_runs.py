@@ -135,7 +135,7 @@ async def test_a_killed_worker_is_a_typed_error_and_what_was_measured_is_kept(
 ) -> None:
     def kill() -> None:
         (pid,) = load_worker_pids()
-        os.kill(pid, signal.SIGKILL)
+        psutil.Process(pid).kill()
 
     async with stress_manager(home, lambda n: SHORT if n < 10 else ENDLESS) as manager:
         report = await interrupted_run(

@@ -5,26 +5,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import httpx
-
-from llama_runner.backends.base import Backend, Endpoint, Engine, Target
-from llama_runner.backends.registry import connect
+from llama_runner.backends.base import Endpoint, Engine, Target
 from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output, table
 from llama_runner.core import format as fmt
-from llama_runner.core.clock import Clock, SystemClock
-from llama_runner.core.config import load_app_config
-from llama_runner.core.errors import ExitCode, UsageError
+from llama_runner.core.errors import ExitCode
 from llama_runner.core.settings import StressSettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.addresses import parse_server_url
-from llama_runner.net.client import open_http
 from llama_runner.stress.level import LevelResult
 from llama_runner.stress.live import StressSnapshot
 from llama_runner.stress.manager import StressManager
-from llama_runner.stress.plan import BurstPlan
+from llama_runner.stress.plan import BurstPlan, check_plan
 from llama_runner.stress.report import StressReport, to_json
 from llama_runner.stress.statistics import Summary
+from llama_runner.workspace import open_workspace
 
 MODES: Final = ("throughput", "burst")
 
@@ -38,8 +33,11 @@ class StressCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the mode, the target and the plan."""
         parser.add_argument("mode", choices=MODES, help="a closed loop, under either name")
-        parser.add_argument("--server", metavar="URL", help="the server to load")
+        parser.add_argument("--server", metavar="URL", help="the server; without it the local service")
         parser.add_argument("--model", metavar="ID", help="the model as the server spells it")
+        parser.add_argument(
+            "--keep-serving", action="store_true", help="leave a service that was started running"
+        )
         parser.add_argument("--api-key", metavar="KEY", help="the server's key")
         parser.add_argument("--concurrency", type=int, metavar="C", help="requests kept in flight")
         parser.add_argument("--requests", type=int, metavar="N", help="requests in all")
@@ -52,17 +50,12 @@ class StressCommand:
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Measure, print, and say by the exit code whether it went through."""
-        home, clock = home_of(args), SystemClock()
-        settings = load_app_config(home).value.stress
-        async with open_http() as http:
-            plan = plan_of(args, settings, target_of(args))
-            manager = StressManager(
-                connect=_connector(http, clock),
-                home=home,
-                clock=clock,
-                max_concurrency=settings.max_concurrency,
-            )
-            report, interrupted = await measure(manager, plan, out)
+        async with open_workspace(home_of(args), demo=args.demo, keep_serving=args.keep_serving) as workspace:
+            settings = workspace.settings.stress
+            # Before anything is asked or started: what may not be is said at once.
+            check_plan(plan_of(args, settings, named_target(args)), max_concurrency=settings.max_concurrency)
+            target = await workspace.resolve_target(args.server, args.model, args.api_key)
+            report, interrupted = await measure(workspace.stress, plan_of(args, settings, target), out)
         out.progress("")
         out.document(to_json(report))
         out.text(describe(report))
@@ -73,12 +66,10 @@ class StressCommand:
         return ExitCode.FAILED if report.error or not report.levels[0].requests.ok else ExitCode.DONE
 
 
-def target_of(args: argparse.Namespace) -> Target:
-    """The model to load. Raises UsageError."""
-    if not args.server or not args.model:
-        raise UsageError("A server and a model are needed.", "Give --server URL and --model ID.")
-    url = parse_server_url(args.server)
-    return Target(Endpoint(url, Engine.UNKNOWN, args.api_key), args.model, args.model)
+def named_target(args: argparse.Namespace) -> Target:
+    """The target as far as the command line names it, without asking anyone; no server means this machine."""
+    url = parse_server_url(args.server) if args.server else "http://127.0.0.1"
+    return Target(Endpoint(url, Engine.UNKNOWN), args.model or "", "")
 
 
 def plan_of(args: argparse.Namespace, settings: StressSettings, target: Target) -> BurstPlan:
@@ -181,7 +172,3 @@ def _rows(level: LevelResult) -> list[tuple[str, ...]]:
 def _cells(summary: Summary, text: Callable[[float | None], str]) -> tuple[str, ...]:
     values = (summary.p50, summary.p95, summary.p99, summary.mean)
     return (*(text(value) for value in values), fmt.count(summary.n))
-
-
-def _connector(http: httpx.AsyncClient, clock: Clock) -> Callable[[Endpoint], Backend]:
-    return lambda endpoint: connect(endpoint, http=http, clock=clock)

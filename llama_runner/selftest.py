@@ -3,7 +3,6 @@
 Imports every module, starts and stops the service, opens and closes the window off screen.
 """
 
-import argparse
 import asyncio
 import importlib
 import os
@@ -68,13 +67,13 @@ async def start_and_stop_service(home: Path) -> None:
 
 
 def open_and_close_window(home: Path) -> None:
-    """Open the window off screen and close it as soon as it is shown. Raises RuntimeError when that fails."""
+    """Open the window off screen and close it after its first paint. Raises RuntimeError when that fails."""
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     from llama_runner.cli.app import split_common
-    from llama_runner.ui.app import run_window
+    from llama_runner.ui.app import MEASURE_VARIABLE, run_window
 
-    options: argparse.Namespace
+    os.environ[MEASURE_VARIABLE] = "1"
     options, _ = split_common(["--home", str(home)])
-    code = run_window(options, close_when_shown=True)
+    code = run_window(options)
     if code != 0:
         raise RuntimeError(f"the window ended with exit code {code}")

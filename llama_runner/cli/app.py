@@ -118,11 +118,6 @@ def run(argv: Sequence[str], *, stdout: TextIO, stderr: TextIO) -> int:
     out = Output(json="--json" in options, quiet="--quiet" in options, stdout=stdout, stderr=stderr)
     try:
         return _run(argv, out)
-    except LlamaRunnerError as error:
-        if "--debug" in options:
-            traceback.print_exception(error, file=stderr)
-        out.error(error, usage=error.usage if isinstance(error, CommandLineError) else "")
-        return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
         out.note("Interrupted.")
         return ExitCode.INTERRUPTED
@@ -130,6 +125,12 @@ def run(argv: Sequence[str], *, stdout: TextIO, stderr: TextIO) -> int:
         # The reader went away (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
         return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the program's outermost edge: a person gets a sentence
+        if "--debug" in options:
+            traceback.print_exception(error, file=stderr)
+        shown = expected_error(error) or _unexpected(error, None)
+        out.error(shown, usage=shown.usage if isinstance(shown, CommandLineError) else "")
+        return shown.exit_code
 
 
 def _run(argv: Sequence[str], out: Output) -> int:
@@ -144,7 +145,9 @@ def _run(argv: Sequence[str], out: Output) -> int:
             raise
         except Exception as error:
             log.info("command failed command=%s", command.name, exc_info=error)
-            raise expected_error(error) or _unexpected(error, log_file) from error
+            if expected_error(error) is None:
+                raise _unexpected(error, log_file) from error
+            raise
 
 
 def _unexpected(error: Exception, log_file: Path | None) -> LlamaRunnerError:

@@ -232,3 +232,14 @@ def test_every_command_of_the_table_can_be_configured(name: str, target: str, he
     assert command.name == name
     assert help_text
     assert command.help
+
+
+def test_a_command_that_cannot_be_imported_is_an_error_like_any_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "COMMANDS", (("gone", "llama_runner.no_such_module:X", "x"),))
+
+    result = run(["gone", "--json"], _nothing)
+
+    assert result.code == 1
+    assert "no_such_module" in json.loads(result.stdout)["error"]["message"]

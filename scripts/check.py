@@ -14,12 +14,19 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
+# What runs only on the other system is at least type-checked here; the cache of one is no use to the other.
+_OTHER: Final = "linux" if sys.platform == "win32" else "win32"
+_ELSEWHERE: Final = ("--platform", _OTHER, "--cache-dir", f".mypy_cache/{_OTHER}")
 _LINT_IMPORTS: Final = "from importlinter.cli import lint_imports_command as run; run()"
 
 COMMANDS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
     ("lint", ("-m", "ruff", "check", "--quiet", ".")),
     ("types", ("-m", "mypy")),
+    (
+        "types, as the other system sees them",
+        ("-m", "mypy", *_ELSEWHERE, "llama_runner", "scripts", "main.py"),
+    ),
     ("imports", ("-c", _LINT_IMPORTS)),
     ("generated files", ("scripts/gen.py", "--check")),
 )

@@ -1,19 +1,25 @@
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from PySide6.QtCore import QCoreApplication
+from typing_extensions import Self
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-class QEventLoop(asyncio.AbstractEventLoop):
+if sys.platform == "win32":
+    _Base = asyncio.ProactorEventLoop
+else:
+    _Base = asyncio.SelectorEventLoop
+
+class QEventLoop(_Base):
     def __init__(
         self, app: QCoreApplication | None = None, set_running_loop: bool = False, already_running: bool = False
     ) -> None: ...
-    def __enter__(self) -> QEventLoop: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *args: object) -> None: ...
-    def __getattr__(self, name: str) -> Any: ...
 
 class QThreadExecutor:
     def __init__(self, max_workers: int = 10, stack_size: int | None = None) -> None: ...

@@ -1,4 +1,4 @@
-"""A long action: its progress, how long it still takes, and a way to stop it, in the place it was started from."""
+"""A long action: its progress, how long it still takes, and a way to stop it."""
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget

@@ -17,6 +17,7 @@ class Poller(QObject):
         super().__init__(view)
         self._view = view
         self._read = read
+        self._paused = False
         self._timer = QTimer(self)
         self._timer.setInterval(interval_ms)
         self._timer.timeout.connect(read)
@@ -29,10 +30,19 @@ class Poller(QObject):
         """Whether it reads now."""
         return self._timer.isActive()
 
+    def pause(self, paused: bool) -> None:
+        """Do not read for a while, visible or not."""
+        self._paused = paused
+        if paused:
+            self._timer.stop()
+        elif self._view.isVisible():
+            self._timer.start()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Start and stop with the view."""
         if event.type() == QEvent.Type.Show:
-            self._timer.start()
+            if not self._paused:
+                self._timer.start()
             # After the show itself: the first paint does not wait for the reading.
             QTimer.singleShot(0, self, self._read_if_active)
         elif event.type() == QEvent.Type.Hide:

@@ -219,7 +219,7 @@ class DataTable(QTableView, Generic[R]):
 
     def set_rows(self, rows: Sequence[R]) -> None:
         """Show these rows; the marked ones stay marked."""
-        marked = {row_key for row_key in self._selected_keys()}
+        marked = self._selected_keys()
         self.rows_model.set_rows(rows)
         if marked and not self.selectionModel().hasSelection():
             self.select_keys(marked)

@@ -43,52 +43,73 @@ class Timeouts:
         return httpx.Timeout(connect=self.connect_s, read=self.read_s, write=self.read_s, pool=self.pool_s)
 
 
-class SendStamp:
-    """Where the transport leaves the moment at which a request's first byte is written."""
+class Exchange:
+    """What the transport leaves behind about one request.
 
-    __slots__ = ("_body_seen", "_now_ns", "t_ns")
+    Attributes:
+        t_send_ns: The request's first byte was written; None before.
+        t_headers_ns: The response's head arrived; None before.
+        response: The raw response, for reading without the layers above it.
+    """
+
+    __slots__ = ("_body_seen", "_now_ns", "response", "t_headers_ns", "t_send_ns")
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
-        self.t_ns: int | None = None
         self._body_seen = False
+        self.t_send_ns: int | None = None
+        self.t_headers_ns: int | None = None
+        self.response: aiohttp.ClientResponse | None = None
 
-    def headers_ready(self) -> None:
-        """A connection is there and the headers are built."""
-        self.t_ns = self._now_ns()
+    def head_ready(self) -> None:
+        """A connection is there and the request's head is built."""
+        self.t_send_ns = self._now_ns()
 
     def body_ready(self) -> None:
-        """The first part of the body is about to be written, together with the headers that waited for it."""
+        """The first part of the body is about to be written, together with the head that waited for it."""
         if not self._body_seen:
             self._body_seen = True
-            self.t_ns = self._now_ns()
+            self.t_send_ns = self._now_ns()
+
+    def answered(self, response: aiohttp.ClientResponse) -> None:
+        """The response's head arrived."""
+        self.t_headers_ns = self._now_ns()
+        self.response = response
 
 
 # Carried by context and not by argument: httpx has no way to hand something through to aiohttp.
-current_stamp: ContextVar[SendStamp | None] = ContextVar("current_stamp", default=None)
+current_exchange: ContextVar[Exchange | None] = ContextVar("current_exchange", default=None)
 
 
-def send_trace() -> aiohttp.TraceConfig:
-    """An aiohttp trace that stamps into `current_stamp`, or into the request's own `trace_request_ctx`."""
+def exchange_trace() -> aiohttp.TraceConfig:
+    """An aiohttp trace that fills `current_exchange`, or the request's own `trace_request_ctx`."""
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_on_headers)
+    trace.on_request_headers_sent.append(_on_head)
     trace.on_request_chunk_sent.append(_on_chunk)
+    trace.on_request_end.append(_on_answer)
     return trace
 
 
-async def _on_headers(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    if (stamp := _stamp_of(context)) is not None:
-        stamp.headers_ready()
+async def _on_head(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    if (exchange := _exchange_of(context)) is not None:
+        exchange.head_ready()
 
 
 async def _on_chunk(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    if (stamp := _stamp_of(context)) is not None:
-        stamp.body_ready()
+    if (exchange := _exchange_of(context)) is not None:
+        exchange.body_ready()
 
 
-def _stamp_of(context: SimpleNamespace) -> SendStamp | None:
+async def _on_answer(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+) -> None:
+    if (exchange := _exchange_of(context)) is not None:
+        exchange.answered(params.response)
+
+
+def _exchange_of(context: SimpleNamespace) -> Exchange | None:
     own = getattr(context, "trace_request_ctx", None)
-    return own if isinstance(own, SendStamp) else current_stamp.get()
+    return own if isinstance(own, Exchange) else current_exchange.get()
 
 
 @cache
@@ -123,7 +144,7 @@ def open_session(
         read_bufsize=READ_BUFFER_BYTES,
         skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
         timeout=aiohttp.ClientTimeout(total=None),
-        trace_configs=[send_trace()],
+        trace_configs=[exchange_trace()],
     )
 
 

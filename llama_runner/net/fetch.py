@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,9 +10,8 @@ import httpx
 from llama_runner.core.clock import Clock, SystemClock, seconds
 from llama_runner.core.errors import ProtocolError, UnreachableError
 from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
-from llama_runner.net.client import SendStamp, current_stamp
-from llama_runner.net.errors import raise_for_status, translate_errors
-from llama_runner.net.stream import read_at_most, refuse_unless_plain
+from llama_runner.net.errors import raise_for_status
+from llama_runner.net.stream import open_answer
 
 # D5: a list of a few thousand models fits; anything larger is not an answer.
 MAX_REPLY_BYTES: Final = 2 * 1024 * 1024
@@ -64,39 +62,30 @@ async def fetch(
         ProtocolError: Not HTTP, compressed, or longer than `max_bytes`.
     """
     clock = clock or SystemClock()
+    wire = _Wire(method, url, headers or {}, body)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _fetch(http, url, method, headers or {}, body, max_bytes, clock)
+            return await _fetch(http, wire, max_bytes, clock)
     except TimeoutError as error:
         raise UnreachableError(
             f"{url} gave no complete answer within {timeout_s:g} s.", "Check that the server is not stuck."
         ) from error
 
 
-async def _fetch(
-    http: httpx.AsyncClient,
-    url: str,
-    method: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    max_bytes: int,
-    clock: Clock,
-) -> Reply:
-    stamp = SendStamp(clock.now_ns)
-    token = current_stamp.set(stamp)
-    began_ns = clock.now_ns()
-    try:
-        with translate_errors(url):
-            request = http.build_request(method, url, headers=dict(headers), content=body)
-            response = await http.send(request, stream=True)
-    finally:
-        current_stamp.reset(token)
-    async with aclosing(response):
-        if response.is_success:
-            await refuse_unless_plain(response, url)
-        with translate_errors(url, answering=True):
-            content = await read_at_most(response, max_bytes)
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def _fetch(http: httpx.AsyncClient, wire: _Wire, max_bytes: int, clock: Clock) -> Reply:
+    async with open_answer(http, wire, clock) as answer:
+        if answer.is_success:
+            await answer.refuse_unless_plain()
+        content = await answer.read_at_most(max_bytes)
     if content is None:
-        raise ProtocolError(url, f"its answer is longer than {max_bytes} bytes")
-    sent_ns = stamp.t_ns if stamp.t_ns is not None else began_ns
-    return Reply(url, response.status_code, response.headers, content, seconds(clock.now_ns(), sent_ns))
+        raise ProtocolError(wire.url, f"its answer is longer than {max_bytes} bytes")
+    elapsed_s = seconds(clock.now_ns(), answer.t_send_ns)
+    return Reply(wire.url, answer.status, answer.headers, content, elapsed_s)

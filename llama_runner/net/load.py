@@ -14,7 +14,7 @@ import aiohttp
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError, ServerError, UnreachableError
-from llama_runner.net.client import USER_AGENT, SendStamp, open_session
+from llama_runner.net.client import USER_AGENT, Exchange, open_session
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status, transport_error
 from llama_runner.net.lines import DEFAULT_CAPS
 from llama_runner.net.stream import WireLike
@@ -79,24 +79,24 @@ class LoadClient:
             into: Filled instead of a new one: what arrived stays known to a caller that cancels.
         """
         raw = into if into is not None else RawAnswer(wire.url)
-        stamp = SendStamp(self._clock.now_ns)
+        exchange = Exchange(self._clock.now_ns)
         try:
             async with asyncio.timeout(timeout_s) as limit:
-                await self._exchange(wire, raw, stamp)
+                await self._exchange(wire, raw, exchange)
         except ServerError as error:
             raw.error = error
         except TRANSPORT_ERRORS as error:
             raw.error = (
                 _too_slow(wire.url, timeout_s)
                 if limit.expired()
-                else transport_error(wire.url, error, answering=raw.t_headers_ns is not None)
+                else transport_error(wire.url, error, answering=exchange.response is not None)
             )
         finally:
-            raw.t_send_ns = stamp.t_ns
+            raw.t_send_ns, raw.t_headers_ns = exchange.t_send_ns, exchange.t_headers_ns
             raw.t_end_ns = self._clock.now_ns()
         return raw
 
-    async def _exchange(self, wire: WireLike, raw: RawAnswer, stamp: SendStamp) -> None:
+    async def _exchange(self, wire: WireLike, raw: RawAnswer, exchange: Exchange) -> None:
         assert self._session is not None, "use LoadClient as an async context manager"
         async with self._session.request(
             wire.method,
@@ -104,10 +104,9 @@ class LoadClient:
             data=wire.body or None,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **wire.headers},
             allow_redirects=False,
-            trace_request_ctx=stamp,
+            trace_request_ctx=exchange,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         ) as response:
-            raw.t_headers_ns = self._clock.now_ns()
             raw.status = response.status
             if not 200 <= response.status < 300:
                 await _refused(response, wire.url)

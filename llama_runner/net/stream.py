@@ -3,8 +3,8 @@
 Knows no dialect and parses nothing.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import httpx
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError
-from llama_runner.net.client import SendStamp, current_stamp
+from llama_runner.net.client import Exchange, current_exchange
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status, translate_errors
 
 
@@ -53,12 +53,12 @@ class Headers:
 
     t_ns: int
     status: int
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # of any letter case
 
     @property
     def content_type(self) -> str:
         """The media type without parameters, lower case; empty when absent."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,44 +80,79 @@ async def stream_raw(
     Sent is yielded together with Headers, as only then it is sure that something was sent.
     Closing the iterator closes the connection.
 
+    Args:
+        client: From `net.client.open_http`.
+
     Raises:
         ServerError: No connection, a status other than 2xx, a compressed body, or a broken one.
     """
-    stamp = SendStamp(clock.now_ns)
-    token = current_stamp.set(stamp)
-    request = client.build_request(wire.method, wire.url, headers=dict(wire.headers), content=wire.body)
+    async with open_answer(client, wire, clock) as answer:
+        yield Sent(answer.t_send_ns)
+        await answer.refuse_unless_plain()
+        yield Headers(answer.t_headers_ns, answer.status, answer.headers)
+        while data := await answer.read():
+            yield Read(clock.now_ns(), data)
+
+
+class OpenAnswer:
+    """A response whose head arrived and whose body is read piece by piece.
+
+    Reads from the connection's own buffer: httpx's iterators cost three generators per read, and leave one
+    behind for the garbage collector whenever a body isn't read to its end.
+    """
+
+    def __init__(self, url: str, exchange: Exchange, began_ns: int) -> None:
+        if exchange.response is None or exchange.t_headers_ns is None:
+            raise TypeError("the client must come from open_http")
+        self._url = url
+        self._content = exchange.response.content
+        self.status = exchange.response.status
+        self.headers: Mapping[str, str] = exchange.response.headers
+        self.t_send_ns = exchange.t_send_ns if exchange.t_send_ns is not None else began_ns
+        self.t_headers_ns = exchange.t_headers_ns
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    async def read(self) -> bytes:
+        """What arrived since the last read, at least one byte; empty at the end."""
+        with translate_errors(self._url, answering=True):
+            return await self._content.readany()
+
+    async def read_at_most(self, max_bytes: int) -> bytes | None:
+        """The whole body, or None when it is longer than `max_bytes`; the rest is not read."""
+        body = bytearray()
+        while data := await self.read():
+            body += data
+            if len(body) > max_bytes:
+                return None
+        return bytes(body)
+
+    async def refuse_unless_plain(self) -> None:
+        """Raise unless this is a 2xx answer that is not compressed (D6: `identity` was asked)."""
+        if not self.is_success:
+            body = await self.read_at_most(MAX_ERROR_BODY_BYTES)
+            raise_for_status(self.status, self.headers, body or b"", self._url)
+        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", ""):
+            raise ProtocolError(self._url, "its body is compressed although it was asked not to")
+
+
+@asynccontextmanager
+async def open_answer(client: httpx.AsyncClient, wire: WireLike, clock: Clock) -> AsyncIterator[OpenAnswer]:
+    """Send `wire` and wait for the response's head; leaving closes what was not read."""
+    exchange = Exchange(clock.now_ns)
+    token = current_exchange.set(exchange)
     began_ns = clock.now_ns()
     try:
         with translate_errors(wire.url):
+            request = client.build_request(
+                wire.method, wire.url, headers=dict(wire.headers), content=wire.body
+            )
             response = await client.send(request, stream=True)
-        arrived_ns = clock.now_ns()
     finally:
-        current_stamp.reset(token)
+        current_exchange.reset(token)
     async with aclosing(response):
-        yield Sent(stamp.t_ns if stamp.t_ns is not None else began_ns)
-        await refuse_unless_plain(response, wire.url)
-        yield Headers(arrived_ns, response.status_code, response.headers)
-        with translate_errors(wire.url, answering=True):
-            async for data in response.aiter_raw():
-                yield Read(clock.now_ns(), data)
-
-
-async def refuse_unless_plain(response: httpx.Response, url: str) -> None:
-    """Raise unless the answer is a 2xx one that is not compressed (D6: `identity` was asked)."""
-    if not response.is_success:
-        with translate_errors(url, answering=True):
-            body = await read_at_most(response, MAX_ERROR_BODY_BYTES)
-        raise_for_status(response.status_code, response.headers, body or b"", url)
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", ""):
-        raise ProtocolError(url, "its body is compressed although it was asked not to")
-
-
-async def read_at_most(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """The raw body, or None when it is longer than `max_bytes`; the rest is not read."""
-    body = bytearray()
-    async for data in response.aiter_raw():
-        body += data
-        if len(body) > max_bytes:
-            return None
-    return bytes(body)
+        yield OpenAnswer(wire.url, exchange, began_ns)

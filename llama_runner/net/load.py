@@ -35,6 +35,7 @@ class RawAnswer:
         reads: Stamp and bytes of every read of the body.
         t_end_ns: The body ended, or the request was given up.
         error: What ended it early; what arrived before is kept.
+        timed_out: The error is that the whole request took longer than it may.
     """
 
     url: str
@@ -44,6 +45,7 @@ class RawAnswer:
     reads: list[tuple[int, bytes]] = field(default_factory=list, repr=False)
     t_end_ns: int | None = None
     error: ServerError | None = None
+    timed_out: bool = False
 
 
 class LoadClient:
@@ -86,9 +88,10 @@ class LoadClient:
         except ServerError as error:
             raw.error = error
         except TRANSPORT_ERRORS as error:
+            raw.timed_out = limit.expired()
             raw.error = (
                 _too_slow(wire.url, timeout_s)
-                if limit.expired()
+                if raw.timed_out
                 else transport_error(wire.url, error, answering=exchange.response is not None)
             )
         finally:

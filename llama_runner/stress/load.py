@@ -142,7 +142,7 @@ class LoadLoop:
             t_begin_ns=attempt.t_begin_ns,
             t_end_ns=attempt.raw.t_end_ns or self._clock.now_ns(),
             aborted=attempt.aborted,
-            timeout_s=self._job.request_timeout_s,
+            timed_out=attempt.raw.timed_out,
         )
 
     async def _beat(self) -> None:

@@ -4,7 +4,6 @@ from itertools import pairwise
 from typing import Final
 
 from llama_runner.backends.fold import AnswerFold
-from llama_runner.core.errors import ServerError
 from llama_runner.core.trace import NO_METRICS, decode_steps, request_metrics
 from llama_runner.stress.records import Outcome, RequestRecord
 
@@ -20,7 +19,7 @@ def record_of(
     t_begin_ns: int,
     t_end_ns: int,
     aborted: bool,
-    timeout_s: float,
+    timed_out: bool,
 ) -> RequestRecord:
     """The record of one request: figures of what came, whatever the outcome."""
     trace = fold.trace()
@@ -41,12 +40,6 @@ def record_of(
         stall_max_s=max(((b.t_ns - a.t_ns) / 1e9 for a, b in pairwise(stamps)), default=None),
         decode_tokens=decode_steps(trace) if trace else None,
         finish_reason=fold.snapshot().finish_reason,
-        error_kind=_kind(error, (t_end_ns - t_begin_ns) / 1e9, timeout_s),
+        error_kind=None if error is None else TIMEOUT_KIND if timed_out else error.kind,
         error=error.message if error else None,
     )
-
-
-def _kind(error: ServerError | None, took_s: float, timeout_s: float) -> str | None:
-    if error is None:
-        return None
-    return TIMEOUT_KIND if took_s >= timeout_s else error.kind

@@ -95,14 +95,16 @@ class SpawnedWorkers:
             return
         executor, self._executor = self._executor, None
         self.tell_all(STOP)
-        executor.shutdown(wait=False, cancel_futures=True)
+        # On a thread: only its first call waits, and a worker that hangs must be killed meanwhile.
+        ending = threading.Thread(target=_shut_down, args=(executor,), name="load workers' end", daemon=True)
+        ending.start()
         deadline_s = time.monotonic() + END_GRACE_S
         for process in self._processes:
             # Its sentinel and not join(): the executor's own thread collects the process at the same time.
             if not wait([process.sentinel], max(0.0, deadline_s - time.monotonic())):
                 log.warning("load worker does not end, killing it pid=%s", process.pid)
                 process.kill()
-        executor.shutdown(wait=True)
+        ending.join()
         self._wakers[1].send(None)
         if self._reader is not None:
             self._reader.join()
@@ -120,6 +122,10 @@ class SpawnedWorkers:
             for link in open_links.copy() if last_round else ready:
                 if not _pass_on(link, on_message, until_empty=last_round):
                     open_links.remove(link)
+
+
+def _shut_down(executor: Executor) -> None:
+    executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _pass_on(link: Connection, on_message: OnMessage, *, until_empty: bool) -> bool:

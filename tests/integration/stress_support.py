@@ -75,7 +75,9 @@ def saved_requests(report: StressReport) -> list[dict[str, Any]]:
 
 def load_worker_pids() -> list[int]:
     """The load workers among this process's children."""
-    return [child.pid for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    children = psutil.Process().children()
+    # A zombie has no command line; it counts, as nobody has collected it.
+    return [c.pid for c in children if c.status() == "zombie" or "spawn_main" in " ".join(c.cmdline())]
 
 
 @dataclass(frozen=True, slots=True)

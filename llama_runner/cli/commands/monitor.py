@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TextIO
 
+from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output
 from llama_runner.core.clock import Clock, SystemClock, seconds
+from llama_runner.core.config import load_app_config
 from llama_runner.core.errors import ExitCode, StorageError, UsageError
-from llama_runner.core.format import percent, size, size_rate
+from llama_runner.core.format import UNKNOWN, percent, size, size_rate
 from llama_runner.telemetry.collector import TelemetryCollector
 from llama_runner.telemetry.sample import Sample, flatten, to_json
 
@@ -34,15 +36,13 @@ class MonitorCommand:
         """Add --once, --seconds, --interval and --csv."""
         parser.add_argument("--once", action="store_true", help="one sample, then end")
         parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
-        parser.add_argument(
-            "--interval", type=float, default=1.0, metavar="S", help="seconds between samples"
-        )
+        parser.add_argument("--interval", type=float, metavar="S", help="seconds between samples")
         parser.add_argument("--csv", type=Path, metavar="FILE", help="also write every sample to FILE")
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Print samples until the time is up or the person interrupts."""
         _check(args)
-        interval_s = ONCE_INTERVAL_S if args.once else args.interval
+        interval_s = ONCE_INTERVAL_S if args.once else args.interval or _usual_interval_s(args)
         collector = TelemetryCollector(interval_s, history_s=2 * interval_s, clock=self._clock)
         with ExitStack() as stack:
             table = stack.enter_context(CsvTable(args.csv)) if args.csv else None
@@ -118,8 +118,12 @@ class CsvTable:
         self._file.flush()
 
 
+def _usual_interval_s(args: argparse.Namespace) -> float:
+    return load_app_config(home_of(args)).value.monitor.interval_s
+
+
 def _check(args: argparse.Namespace) -> None:
-    if not SHORTEST_INTERVAL_S <= args.interval <= LONGEST_INTERVAL_S:
+    if args.interval is not None and not SHORTEST_INTERVAL_S <= args.interval <= LONGEST_INTERVAL_S:
         raise UsageError(
             f"--interval {args.interval:g} is not possible.",
             f"Choose between {SHORTEST_INTERVAL_S:g} and {LONGEST_INTERVAL_S:g} seconds.",
@@ -152,5 +156,6 @@ def describe(sample: Sample) -> str:
                 f"VRAM {size(gpu.vram_used_bytes)} of {size(gpu.vram_total_bytes)}"
                 for i, gpu in enumerate(sample.gpus)
             ),
+            *(() if sample.gpus else (f"GPU {UNKNOWN}",)),
         )
     )

@@ -8,10 +8,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Literal
 
-from llama_runner.core.errors import ModelFileError
+from llama_runner.core.errors import ModelFileError, NotFoundError
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelEntry, ModelParameters, ModelsConfig, RuntimeSettings
 from llama_runner.core.text import visible_controls
@@ -255,12 +256,14 @@ def clean_id(name: str) -> str:
 
 
 def choose_model(catalogue: ModelCatalogue, wanted: str) -> ModelFile:
-    """The model of that id. Raises ModelFileError: lists the ids there are, or says what is wrong with it."""
+    """The model of that id. Raises NotFoundError with the ids there are, ModelFileError if it is unusable."""
     model = catalogue.get(wanted)
     if model is None:
         ids = ", ".join(model.id for model in catalogue.models[:10]) or "none"
-        raise ModelFileError(
-            f"There is no model {visible_controls(wanted, 80)} on this machine.", f"Known models: {ids}."
+        raise NotFoundError(
+            f"There is no model {visible_controls(wanted, 80)} on this machine.",
+            f"Known models: {ids}.",
+            tuple(get_close_matches(wanted, [model.id for model in catalogue.models])),
         )
     if model.problem is not None:
         raise ModelFileError(model.problem)

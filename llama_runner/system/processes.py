@@ -88,6 +88,7 @@ class Child:
         self._transport = transport
         self._protocol = protocol
         self._tree = tree
+        self.closed = False
         self.pid: int = transport.get_pid() or 0
         process = asyncio.subprocess.Process(transport, protocol, asyncio.get_running_loop())
         self.stdin: asyncio.StreamWriter | None = process.stdin
@@ -112,7 +113,8 @@ class Child:
 
     def kill(self) -> None:
         """End the child and its group now."""
-        self._tree.kill()
+        if not self.closed:
+            self._tree.kill()
 
     def disown(self) -> None:
         """Let it live on without us: closes our ends of the pipes and forgets it."""
@@ -121,11 +123,16 @@ class Child:
             raise RuntimeError("This event loop cannot let go of a child.")
         # Closing the transport kills a child that still runs by Popen's account.
         popen.returncode = 0
+        self.closed = True
         self._transport.close()
         self._tree.close()
 
     def close(self) -> None:
         """Release our ends of the pipes and the group; kills what still runs. Idempotent."""
+        if self.closed:
+            # Its group's number may belong to somebody else by now.
+            return
+        self.closed = True
         self._tree.kill()
         self._transport.close()
         self._tree.close()
@@ -177,12 +184,14 @@ async def stop(child: Child, *, grace_s: float, asked: bool = False) -> bool:
     Returns:
         Whether it ended by itself within the grace.
     """
+    if child.closed:
+        return True
     family = _descendants(child.pid)
     try:
         if child.returncode is None:
-            if not asked:
-                child.ask_to_end()
-            await _exits_within(child, grace_s)
+            reached = asked or child.ask_to_end()
+            # Nobody to wait for when it could not be asked: without a console Windows can only end it.
+            await _exits_within(child, grace_s if reached else 0)
         return child.returncode is not None
     finally:
         # Also when cancelled: nothing may be left behind. The group first, then who left the group.

@@ -1,0 +1,216 @@
+"""Why a child ended, from its exit code and its last words, with advice. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from llama_runner.core.text import visible_controls
+from llama_runner.system.processes import describe_exit, is_illegal_instruction, is_killed
+
+# Enough of an engine's line to recognise the cause; the whole line is in the log.
+_QUOTE_CHARS: Final = 300
+
+
+class Cause(StrEnum):
+    """What went wrong, as far as anything is done about it."""
+
+    PORT = "port"
+    MEMORY = "memory"
+    INSTRUCTION = "instruction"
+    MODEL = "model"
+    OPTION = "option"
+    LIBRARY = "library"
+    GPU_LOST = "gpu lost"
+    KILLED = "killed"
+    STALLED = "stalled"
+    HUNG = "hung"
+    PROGRAM = "program"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A child that is no longer what it should be.
+
+    Attributes:
+        message: One sentence: what happened.
+        advice: One sentence: what to do.
+    """
+
+    cause: Cause
+    message: str
+    advice: str
+
+
+# In this order: a child that runs out of memory also says that it could not load its model.
+_SIGNS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
+    (
+        Cause.PORT,
+        ("couldn't bind http server socket", "address already in use", "exiting due to http server error"),
+    ),
+    (
+        Cause.GPU_LOST,
+        (
+            "device lost",
+            "cuda error: unspecified launch failure",
+            "cuda error: an illegal memory access",
+            "no cuda-capable device",
+            "vk_error_device_lost",
+            "hip error: device",
+        ),
+    ),
+    (
+        Cause.MEMORY,
+        (
+            "out of memory",
+            "out of device memory",
+            "cudamalloc failed",
+            "hipmalloc failed",
+            "failed to allocate",
+            "allocation failed",
+            "not enough memory",
+            "insufficient memory",
+            "vk_error_out_of_device_memory",
+            "erroroutofmemory",
+            "std::bad_alloc",
+        ),
+    ),
+    (
+        Cause.LIBRARY,
+        ("error while loading shared libraries", "cannot open shared object file", "symbol lookup error"),
+    ),
+    (
+        Cause.OPTION,
+        ("error: invalid argument", "the argument has been removed", "error while handling argument"),
+    ),
+    (
+        Cause.MODEL,
+        (
+            "invalid magic characters",
+            "model is corrupted or incomplete",
+            "unknown model architecture",
+            "error loading model",
+            "failed to load model",
+            "exiting due to model loading error",
+        ),
+    ),
+)
+# llama.cpp goes on after these.
+_NOT_FATAL: Final = ("retrying without pipeline parallelism",)
+_ERROR_MARKS: Final = (
+    "error:",
+    " e ",
+    "cuda error",
+    "rocm error",
+    "failed",
+    "couldn't",
+    "ggml_assert",
+    "panic:",
+    "fatal error:",
+    "terminate called",
+    "what():",
+    "error while",
+)
+
+_ADVICE: Final = {
+    Cause.PORT: "Try again; if it happens again, look for a program that takes every free port.",
+    Cause.MEMORY: "Load it with a smaller context length or fewer GPU layers, or unload another model first.",
+    Cause.INSTRUCTION: "Use a llama-server built for this processor (a generic CPU build).",
+    Cause.MODEL: "Download the file again; if it is whole, this model needs a newer llama-server.",
+    Cause.OPTION: "Use another version of llama-server, or report this with its version.",
+    Cause.LIBRARY: "Reinstall llama-server with the libraries that belong beside it.",
+    Cause.GPU_LOST: "Restart the computer or reload the GPU driver, or load with 0 GPU layers.",
+    Cause.KILLED: "Free some memory or load it with a smaller context length, then load it again.",
+    Cause.CRASH: "See the model's log; load it again, or try another version of llama-server.",
+}
+
+
+def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: bool) -> Failure:
+    """What a child's end means.
+
+    Args:
+        lines: Its last output, oldest first.
+        loading: It had not been ready yet.
+    """
+    how = describe_exit(returncode, platform)
+    when = "while loading" if loading else "while running"
+    if is_illegal_instruction(returncode, platform):
+        return _failure(Cause.INSTRUCTION, f"llama-server used an instruction this processor lacks ({how})")
+    # A signal from outside leaves no words; what stands in the log is older and about something else.
+    if is_killed(returncode, platform):
+        return _failure(
+            Cause.KILLED, f"The system ended llama-server {when} ({how}), most likely for want of memory"
+        )
+    for cause, signs in _SIGNS:
+        line = _last_with(lines, signs)
+        if line is not None:
+            return _failure(cause, f"{_WHAT[cause]} {when} ({how}): {quote(line)}")
+    said = _last_with(lines, _ERROR_MARKS) or (lines[-1] if lines else None)
+    told = f": {quote(said)}" if said else ", without a word"
+    return _failure(Cause.CRASH, f"llama-server ended {when} ({how}){told}")
+
+
+_WHAT: Final = {
+    Cause.PORT: "llama-server could not take its port",
+    Cause.GPU_LOST: "llama-server lost the GPU",
+    Cause.MEMORY: "llama-server ran out of memory",
+    Cause.LIBRARY: "llama-server lacks a library",
+    Cause.OPTION: "llama-server refused its options",
+    Cause.MODEL: "llama-server could not load the model",
+}
+
+
+def _failure(cause: Cause, message: str) -> Failure:
+    return Failure(cause, message.rstrip(".") + ".", _ADVICE[cause])
+
+
+def _last_with(lines: Sequence[str], signs: Sequence[str]) -> str | None:
+    """The first sign counts most, the last line that shows it."""
+    lowered = [(line, line.lower()) for line in reversed(lines)]
+    for sign in signs:
+        for line, low in lowered:
+            if sign in low and not any(harmless in low for harmless in _NOT_FATAL):
+                return line
+    return None
+
+
+def quote(line: str) -> str:
+    """An engine's line as part of a sentence."""
+    return visible_controls(line.strip(), _QUOTE_CHARS).rstrip(".")
+
+
+def stalled(limit_s: float) -> Failure:
+    """F3: neither ready nor any progress."""
+    return Failure(
+        Cause.STALLED,
+        f"llama-server made no progress in loading for {limit_s:g} s.",
+        "Try again; on a slow disk raise the loading stall limit in Settings (runtime.load_stall_s).",
+    )
+
+
+def hung(seconds: float) -> Failure:
+    """F4: it runs but does not answer."""
+    return Failure(
+        Cause.HUNG,
+        f"llama-server runs but has not answered for {seconds:.0f} s.",
+        "See the model's log; load it again.",
+    )
+
+
+def stranger() -> Failure:
+    """F11: somebody else answers on the port."""
+    return Failure(
+        Cause.PORT,
+        "Another program answered on the port chosen for llama-server.",
+        _ADVICE[Cause.PORT],
+    )
+
+
+def not_started(path: str, error: OSError) -> Failure:
+    """The system refused to start it."""
+    return Failure(
+        Cause.PROGRAM,
+        f"{path} cannot be started: {error.strerror or error}.",
+        "Check that it is a llama-server for this system, or set another in Settings (runtime.engine_path).",
+    )

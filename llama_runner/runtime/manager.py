@@ -1,0 +1,248 @@
+"""The one owner of all llama-server children of this process: loads, joins loads, unloads, and ends them all.
+
+Must run on the main thread's loop: on Linux children die with the thread that spawned them.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+import httpx
+
+from llama_runner.core.clock import Clock
+from llama_runner.core.errors import NotFoundError, ServiceError
+from llama_runner.core.paths import Home
+from llama_runner.core.settings import AppConfig, ModelsConfig
+from llama_runner.core.tasks import TaskOwner
+from llama_runner.net.ports import pick_free_port
+from llama_runner.runtime.argv import LoadOptions, merged_options
+from llama_runner.runtime.catalogue import (
+    HeaderCache,
+    ModelCatalogue,
+    ModelFile,
+    choose_model,
+    clean_id,
+    find_models,
+)
+from llama_runner.runtime.engine import EngineProbes, find_engine
+from llama_runner.runtime.instance import (
+    Instance,
+    InstanceSnapshot,
+    InstanceState,
+    Surroundings,
+    Timings,
+)
+from llama_runner.runtime.output import LogFile, OutputRing
+from llama_runner.runtime.states import ENDED
+
+log = logging.getLogger(__name__)
+
+# The current file and one put aside: enough to see what happened, whatever a child wrote before.
+_LOG_FILES: Final = 2
+_LOADABLE_AGAIN: Final = ENDED | {InstanceState.STOPPING}
+_NO_OPTIONS: Final = LoadOptions()
+
+
+class RuntimeManager:
+    """Loads models of this machine and keeps them running.
+
+    Args:
+        config: The settings at the moment of asking.
+        models_config: The user's named models at the moment of asking.
+        demo: Prefer the demo engine, and offer the demo model.
+        pick_port: A free loopback port.
+        timings: How often children are looked at.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], AppConfig],
+        models_config: Callable[[], ModelsConfig],
+        home: Home,
+        http: httpx.AsyncClient,
+        clock: Clock,
+        demo: bool = False,
+        pick_port: Callable[[], int] = pick_free_port,
+        timings: Timings | None = None,
+    ) -> None:
+        self._config = config
+        self._models_config = models_config
+        self._home = home
+        self._http = http
+        self._clock = clock
+        self._demo = demo
+        self._pick_port = pick_port
+        self._timings = timings or Timings()
+        self._headers = HeaderCache()
+        self._engines = EngineProbes()
+        self._tasks = TaskOwner()
+        self._instances: dict[str, Instance] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._revision = 0
+        self._turn = asyncio.Event()
+        self._count = 0
+        self._closing = False
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """Counts every change of any instance."""
+        return self._revision
+
+    async def wait_change(self, after: int, timeout_s: float) -> int:
+        """The revision once it is beyond `after`, or as it is when the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._revision <= after:
+                    await self._turn.wait()
+        except TimeoutError:
+            log.debug("no change of an instance within %.1f s", timeout_s)
+        return self._revision
+
+    async def models(self) -> ModelCatalogue:
+        """Every model that can be loaded, and those that cannot with the reason."""
+        return await asyncio.to_thread(self._find_models)
+
+    def instances(self) -> tuple[InstanceSnapshot, ...]:
+        """Every loaded, loading or failed model, in the order they were loaded."""
+        return tuple(instance.snapshot() for instance in self._instances.values())
+
+    def access(self, instance_id: str) -> tuple[str, str]:
+        """URL and key of a serving instance. Raises NotFoundError or EngineError."""
+        return self._instance(instance_id).access()
+
+    def log_lines(self, instance_id: str, after: int) -> tuple[tuple[str, ...], int]:
+        """Output lines behind number `after` (0: all kept ones), and the number to ask with next time."""
+        return self._instance(instance_id).ring.after(after)
+
+    # --- changing ----------------------------------------------------------------------------------------
+
+    async def load(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> InstanceSnapshot:
+        """Start loading and return at once; a model that is loading or loaded is joined as it is.
+
+        Raises:
+            NotFoundError: There is no such model.
+            ModelFileError: Its file is not usable.
+            EngineError: There is no usable llama-server.
+            UsageError: An option is out of bounds.
+        """
+        return (await self._load(model_id, options)).snapshot()
+
+    async def ensure_ready(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> InstanceSnapshot:
+        """Load if necessary, wait until the model serves. Raises as `load`, and EngineError when it fails.
+
+        A model that failed is not tried again here: that takes a `load`, so that a stream of requests for a
+        broken model does not become a stream of starts.
+        """
+        known = self._of_model(model_id)
+        if known is not None and known.state is InstanceState.FAILED:
+            raise known.failure()
+        return await (await self._load(model_id, options)).ready()
+
+    async def unload(self, instance_id: str) -> None:
+        """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError."""
+        instance = self._instance(instance_id)
+        instance.request_stop()
+        await instance.ended()
+        self._forget(instance)
+
+    async def close(self) -> None:
+        """Stop everything, gracefully; when cancelled, kill what is left. Idempotent."""
+        self._closing = True
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._tasks.close)
+            for instance in self._instances.values():
+                instance.request_stop()
+            for instance in tuple(self._instances.values()):
+                await instance.ended()
+                self._forget(instance)
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    async def _load(self, model_id: str, options: LoadOptions) -> Instance:
+        # One decision at a time per model: two callers get one child.
+        async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
+            current = self._of_model(model_id)
+            if current is not None and current.state not in _LOADABLE_AGAIN:
+                return current
+            if current is not None:
+                await current.ended()
+                self._forget(current)
+            return await self._start(model_id, options)
+
+    async def _start(self, model_id: str, options: LoadOptions) -> Instance:
+        if self._closing:
+            raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
+        model = choose_model(await self.models(), model_id)
+        wanted = merged_options(options, model.parameters)
+        config = self._config()
+        choice = await asyncio.to_thread(find_engine, config.runtime, demo=self._demo)
+        engine = await self._engines.info(choice.path)
+        self._count += 1
+        instance = Instance(
+            instance_id=f"i{self._count}",
+            model=model,
+            engine=engine,
+            options=wanted,
+            around=self._surroundings(config),
+            ring=OutputRing(config.runtime.log_ring_bytes),
+            log_file=self._log_file(config, model),
+            changed=self._announce,
+        )
+        self._instances[instance.id] = instance
+        self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
+        log.info("loading model=%s engine=%s origin=%s", model.id, engine.path, choice.origin)
+        self._announce()
+        return instance
+
+    def _surroundings(self, config: AppConfig) -> Surroundings:
+        return Surroundings(
+            http=self._http,
+            clock=self._clock,
+            environ=os.environ,
+            pick_port=self._pick_port,
+            stop_grace_s=config.runtime.stop_grace_s,
+            load_stall_s=config.runtime.load_stall_s,
+            timings=self._timings,
+        )
+
+    def _log_file(self, config: AppConfig, model: ModelFile) -> LogFile:
+        return LogFile(
+            self._home.logs_dir / f"model-{model.id}.log",
+            max_bytes=config.logging.file_max_bytes,
+            file_count=_LOG_FILES,
+            clock=self._clock,
+        )
+
+    def _find_models(self) -> ModelCatalogue:
+        config, named = self._config(), self._models_config()
+        found = find_models(config, named, self._home, include_demo=self._demo, headers=self._headers)
+        if found.models or self._demo:
+            return found
+        # Nothing of the user's own: better the demo model, where it is installed, than an empty list.
+        return find_models(config, named, self._home, include_demo=True, headers=self._headers)
+
+    def _of_model(self, model_id: str) -> Instance | None:
+        return next((one for one in self._instances.values() if one.model.id == model_id), None)
+
+    def _instance(self, instance_id: str) -> Instance:
+        instance = self._instances.get(instance_id) or self._of_model(instance_id)
+        if instance is None:
+            raise NotFoundError(
+                f"There is no loaded model {instance_id[:80]}.", "See `ps` for what is loaded."
+            )
+        return instance
+
+    def _forget(self, instance: Instance) -> None:
+        if self._instances.pop(instance.id, None) is not None:
+            self._announce()
+
+    def _announce(self) -> None:
+        self._revision += 1
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()

@@ -1,0 +1,100 @@
+"""What an instance can be, what is told about it, and what all instances of a manager share."""
+
+import random
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import httpx
+
+from llama_runner.core.clock import Clock
+
+
+class InstanceState(StrEnum):
+    """Where an instance is in its life."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+    BACKOFF = "backoff"
+    FAILED = "failed"
+
+
+SERVING: Final = frozenset({InstanceState.READY, InstanceState.DEGRADED})
+ENDED: Final = frozenset({InstanceState.STOPPED, InstanceState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSnapshot:
+    """One instance at one moment; None where unknown or not applicable now.
+
+    Attributes:
+        progress: Share of the model that is loaded, 0 to 1.
+        load_s: From spawn to ready.
+        error: Why it is not ready, one sentence.
+        advice: What to do about it, one sentence.
+        ram_bytes: Resident memory of the child, mapped model files included.
+    """
+
+    id: str
+    model_id: str
+    state: InstanceState
+    pid: int | None = None
+    port: int | None = None
+    url: str | None = None
+    progress: float | None = None
+    load_s: float | None = None
+    error: str | None = None
+    advice: str | None = None
+    started_utc: datetime | None = None
+    idle_s: float | None = None
+    in_flight: int | None = None
+    pinned: bool = False
+    ram_bytes: int | None = None
+    vram_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How often a child is looked at; tests shorten them.
+
+    Attributes:
+        poll_first_s: First pause between two looks while it loads; grows to `poll_last_s`.
+        health_every_s: Between two looks while it serves.
+        health_timeout_s: After which a look counts as missed.
+        misses_degraded: Misses in a row that make it degraded.
+        misses_hung: Misses in a row after which it is ended and the restart policy decides.
+    """
+
+    poll_first_s: float = 0.05
+    poll_last_s: float = 1.0
+    health_every_s: float = 5.0
+    health_timeout_s: float = 2.0
+    misses_degraded: int = 3
+    misses_hung: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every instance of one manager shares.
+
+    Attributes:
+        environ: Of this process; scrubbed before a child sees it.
+        pick_port: A free loopback port; may be taken by the time it is used.
+        chance: A random number from 0 to 1, for restart jitter.
+    """
+
+    http: httpx.AsyncClient
+    clock: Clock
+    environ: Mapping[str, str] = field(repr=False)
+    pick_port: Callable[[], int]
+    stop_grace_s: float
+    load_stall_s: float
+    timings: Timings = Timings()
+    platform: str = sys.platform
+    chance: Callable[[], float] = random.random

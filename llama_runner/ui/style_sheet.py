@@ -27,7 +27,8 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 *[status="bad"] { color: $bad; }
 *[status="muted"] { color: $muted; }
 
-#navigation { background: $surface; border: none; border-right: 1px solid $border; padding: 8px 6px; }
+#navigation, #navigation:focus { background: $surface; padding: 8px 6px; border: none;
+    border-right: 1px solid $border; border-radius: 0; }
 #navigation::item { padding: 8px 10px; margin: 1px 0; border-radius: 6px; border: 1px solid transparent; }
 #navigation::item:hover { background: $hover; }
 #navigation::item:selected { background: $selection; color: $text; }
@@ -74,6 +75,8 @@ QTableCornerButton::section { background: $raised; border: none; }
 
 QProgressBar { background: $hover; border: none; border-radius: 4px; min-height: 8px; max-height: 8px; }
 QProgressBar::chunk { background: $accent; border-radius: 4px; }
+
+QGraphicsView { background: transparent; border: none; }
 
 QSplitter::handle { background: transparent; }
 QSplitter::handle:hover { background: $border; }

@@ -65,6 +65,10 @@ class Shell(Protocol):
         """
         ...
 
+    def open_settings(self) -> None:
+        """Show the settings dialog."""
+        ...
+
     def open_tab(self, key: str) -> None:
         """Bring the tab with this key to the front."""
         ...

@@ -68,8 +68,8 @@ IMPORTED_ONLY_IN = {
     "uvloop": ("net/", "stress/", "service/"),
 }
 
-# Longer than anything a person keeps in mind at once.
-MAX_MODULE_LINES = 400
+# Half of all modules are shorter than 150 lines; a tab with its states is the longest thing there is.
+MAX_MODULE_LINES = 450
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,388 @@
+"""Finding servers: simulated engines and bad neighbours on loopback addresses, and the metronome."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from llama_runner.backends.base import Engine
+from llama_runner.core.clock import SystemClock
+from llama_runner.core.errors import NotFoundError, UsageError
+from llama_runner.core.paths import create_folders, home_at
+from llama_runner.core.settings import DiscoverySettings
+from llama_runner.discovery.manager import DiscoveryManager, ScanReport
+from llama_runner.discovery.registry import ServerRegistry, ServerSource, ServerStatus
+from llama_runner.discovery.saved import SavedServers
+from llama_runner.net.client import open_http
+from llama_runner.net.ports import pick_free_port
+from tests.fakes import model_servers
+from tests.fakes.metronome import Metronome
+from tests.fakes.model_servers import Reply, Simulated, document, simulated, simulated_network
+
+# Small, so that silent servers do not hold up the tests; a loopback answer takes a millisecond.
+SETTINGS = DiscoverySettings(connect_timeout_s=0.5, probe_timeout_s=0.5)
+
+
+@dataclass
+class Finder:
+    """A manager with its registry."""
+
+    manager: DiscoveryManager
+    registry: ServerRegistry = field(default_factory=ServerRegistry)
+
+
+@asynccontextmanager
+async def finder(home: Path) -> AsyncIterator[Finder]:
+    create_folders(home_at(home))
+    registry, clock = ServerRegistry(), SystemClock()
+    async with open_http() as http:
+        manager = DiscoveryManager(
+            registry=registry,
+            http=http,
+            clock=clock,
+            settings=lambda: SETTINGS,
+            saved=SavedServers(home_at(home), clock),
+        )
+        try:
+            yield Finder(manager, registry)
+        finally:
+            await manager.close()
+
+
+async def scan(find: Finder, *servers: Simulated) -> ScanReport:
+    """Scan exactly these servers' addresses, among closed ports of the same hosts."""
+    hosts = tuple(dict.fromkeys(server.host for server in servers))
+    return await find.manager.scan(hosts, tuple(dict.fromkeys(server.port for server in servers)))
+
+
+def reason(report: ScanReport, server: Simulated) -> str:
+    """Why a server was not listed."""
+    return next(rejected.reason for rejected in report.rejected if rejected.url == server.url)
+
+
+async def test_a_scan_finds_each_engine_with_its_models_and_only_there(home: Path) -> None:
+    routes = {
+        "127.0.0.2": model_servers.llama_server("tiny"),
+        "127.0.0.3": model_servers.ollama("llama3:latest", "qwen:7b"),
+        "127.0.0.4": model_servers.vllm("big"),
+        "127.0.0.5": model_servers.koboldcpp("kobold"),
+        "127.0.0.6": model_servers.lm_studio("a", "b"),
+        "127.0.0.7": model_servers.generic("some"),
+    }
+    async with finder(home) as find, simulated_network(routes) as servers:
+        report = await scan(find, *servers.values())
+
+    found = {record.base_url: record for record in report.found}
+    products = [found[servers[host].url].product for host in routes]
+    assert products == ["llama-server", "ollama", "vllm", "koboldcpp", "lm-studio", "openai-compatible"]
+    ollama = found[servers["127.0.0.3"].url]
+    assert [model.id for model in ollama.models] == ["llama3:latest", "qwen:7b"]
+    assert ollama.version == "0.34.1"
+    llama = found[servers["127.0.0.2"].url]
+    assert llama.models[0].context_length == 4096
+    assert llama.latency_s is not None
+    assert 0 < llama.latency_s < 1
+    assert all(record.status is ServerStatus.ONLINE for record in report.found)
+    assert report.probed == 36
+    assert find.registry.records == tuple(sorted(report.found, key=find.registry.records.index))
+
+
+async def test_closed_ports_get_no_request_and_open_ones_only_reads_without_a_key(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.generic("m")) as server:
+        await find.manager.add(server.url, "the-secret-key")
+        server.requests.clear()
+        await scan(find, server)
+
+    assert {method for method, _, _ in server.requests} == {"GET"}
+    probes = [headers for _, path, headers in server.requests if path != "/v1/models"]
+    assert probes
+    assert not [headers for headers in probes if "authorization" in headers]
+
+
+async def test_d1_a_server_that_accepts_and_never_answers_is_given_up(home: Path) -> None:
+    async with finder(home) as find, simulated({}, otherwise=Reply(hang=True)) as server:
+        report = await scan(find, server)
+
+        assert report.found == ()
+        assert reason(report, server) == "No answer within 0.5 s."
+        assert report.elapsed_s < 2.5
+        assert find.registry.records == ()
+
+
+async def test_d2_a_server_that_drips_its_answer_is_bounded_in_all(home: Path) -> None:
+    async with finder(home) as find, simulated({}, otherwise=Reply(b"{}", drip_s=0.2)) as server:
+        report = await scan(find, server)
+
+    assert report.found == ()
+    assert report.elapsed_s < 2.5
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"\x00\xff\x13garbage\r\n\r\n" * 10, id="garbage"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS hello"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="SSH banner"),
+        pytest.param(b"<html>HTTP 0.9</html>", id="HTTP 0.9"),
+    ],
+)
+async def test_d3_what_is_not_http_is_not_listed(home: Path, raw: bytes) -> None:
+    async with finder(home) as find, simulated({}, otherwise=Reply(raw=raw)) as server:
+        report = await scan(find, server)
+
+        assert report.found == ()
+        assert reason(report, server)
+
+
+@pytest.mark.parametrize("body", [b"<html>shop</html>", b"", b"null", b"[]", b'"x"', b"{}"])
+async def test_d4_what_lists_no_models_is_not_listed(home: Path, body: bytes) -> None:
+    async with finder(home) as find, simulated({}, otherwise=Reply(body)) as server:
+        report = await scan(find, server)
+
+        assert report.found == ()
+        assert "not an LLM server" in reason(report, server)
+
+
+async def test_d5_a_list_without_end_is_cut(home: Path) -> None:
+    entries = [{"id": f"m{number}", "owned_by": "vllm"} for number in range(20_000)]
+    routes = {"/v1/models": document({"object": "list", "data": entries})}
+    async with finder(home) as find, simulated(routes) as server:
+        report = await scan(find, server)
+
+    assert len(report.found[0].models) == 2000
+
+
+async def test_d5_a_body_of_many_megabytes_is_not_read_to_its_end(home: Path) -> None:
+    async with finder(home) as find, simulated({"/v1/models": Reply(b" " * 5_000_000)}) as server:
+        report = await scan(find, server)
+
+        assert report.found == ()
+        assert "longer than" in reason(report, server)
+
+
+async def test_d9_a_401_gets_no_credential_whatever_its_realm_says(home: Path) -> None:
+    realm = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.9:1/steal"'}
+    async with (
+        finder(home) as find,
+        simulated({}, host="127.0.0.3") as other,
+        simulated({}, otherwise=Reply(b"{}", 401, realm)) as server,
+    ):
+        await find.manager.add(other.url, "key-of-the-other")
+        report = await scan(find, server)
+
+        (record,) = report.found
+        assert record.status is ServerStatus.NEEDS_KEY
+        assert not [headers for _, _, headers in server.requests if "authorization" in headers]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_d10_redirects_are_not_followed(home: Path, status: int) -> None:
+    async with finder(home) as find, simulated({}, host="127.0.0.3") as elsewhere:
+        for target in (elsewhere.url, "file:///etc/passwd", "/v1/models", "http://169.254.169.254/latest"):
+            moved = Reply(b"", status, {"Location": target})
+            async with simulated({}, otherwise=moved) as server:
+                report = await scan(find, server)
+                assert "redirects" in reason(report, server)
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil\\@127.0.0.1",
+        "http://127.1",
+        "0x7f000001",
+        "2130706433",
+        "[::ffff:1.2.3.4]",
+        "h:99999",
+        "h:0",
+        "http://u:p@h",
+        "http://h/#x",
+        "http://\uff11\uff12\uff17.0.0.1",
+        "http://h\r\nX: y",
+    ],
+)
+async def test_d11_addresses_that_can_be_read_in_two_ways_are_refused(home: Path, url: str) -> None:
+    async with finder(home) as find:
+        with pytest.raises(UsageError):
+            await find.manager.add(url)
+
+        assert find.registry.records == ()
+
+
+async def test_servers_added_by_hand_survive_a_restart_without_their_key(home: Path) -> None:
+    async with simulated(model_servers.llama_server("tiny")) as server:
+        async with finder(home) as find:
+            record = await find.manager.add(f"{server.url}/v1", "secret")
+            assert record.source is ServerSource.MANUAL
+            assert record.status is ServerStatus.ONLINE
+
+        async with finder(home) as find:
+            (kept,) = find.registry.records
+            assert (kept.base_url, kept.engine) == (server.url, Engine.LLAMA_SERVER)
+            assert kept.status is ServerStatus.NOT_CHECKED
+            assert not find.registry.has_key(kept.id)
+            assert (await find.manager.check(kept.id)).status is ServerStatus.ONLINE
+            find.manager.remove(kept.id)
+
+        async with finder(home) as find:
+            assert find.registry.records == ()
+    assert "secret" not in "".join(path.read_text() for path in home.rglob("*.json"))
+
+
+async def test_a_server_that_is_offline_is_added_all_the_same_and_comes_back(home: Path) -> None:
+    port = pick_free_port()
+    async with finder(home) as find:
+        record = await find.manager.add(f"http://127.0.0.1:{port}")
+        assert record.status is ServerStatus.OFFLINE
+        assert "Nothing listens" in record.problem
+
+        async with simulated(model_servers.generic("m"), host="127.0.0.1", port=port):
+            assert (await find.manager.check(record.id)).status is ServerStatus.ONLINE
+            await find.manager.check_all()
+
+        await find.manager.check_all()
+        gone = find.registry.known(record.id)
+        assert gone.status is ServerStatus.OFFLINE
+        assert gone.models, "what it offered is still shown"
+
+
+async def test_a_scan_marks_a_server_offline_that_it_found_before(home: Path) -> None:
+    async with finder(home) as find:
+        async with simulated(model_servers.generic("m")) as server:
+            await scan(find, server)
+        await scan(find, server)
+
+        (record,) = find.registry.records
+        assert record.status is ServerStatus.OFFLINE
+
+
+async def test_a_key_opens_a_server_and_a_wrong_one_says_so(home: Path) -> None:
+    from tests.fakes.metronome import start_metronome
+
+    guarded = start_metronome(api_key="right", engine="llama-server")
+    try:
+        async with finder(home) as find:
+            assert (await find.manager.add(guarded.url)).status is ServerStatus.NEEDS_KEY
+            assert (await find.manager.add(guarded.url, "wrong")).status is ServerStatus.NEEDS_KEY
+            right = await find.manager.add(guarded.url, "right")
+            assert right.status is ServerStatus.ONLINE
+            assert [model.id for model in right.models] == ["metronome"]
+    finally:
+        guarded.close()
+
+
+async def test_r11_a_key_is_not_sent_unencrypted_to_another_machine_unasked(home: Path) -> None:
+    async with finder(home) as find:
+        with pytest.raises(UsageError, match="unencrypted"):
+            await find.manager.add("http://192.0.2.1:8080", "secret")
+
+
+async def test_d13_a_key_is_withheld_when_another_program_answers(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.vllm("m")) as server:
+        await find.manager.add(server.url, "secret")
+        server.routes.clear()
+        server.routes.update(model_servers.koboldcpp("k"))
+        server.requests.clear()
+
+        record = await find.manager.check(server.url)
+
+        assert record.status is ServerStatus.ERROR
+        assert "was vllm and now answers as koboldcpp" in record.problem
+        assert not [headers for _, _, headers in server.requests if "authorization" in headers]
+
+
+async def test_without_a_key_a_changed_server_is_simply_the_new_one(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.vllm("m")) as server:
+        await scan(find, server)
+        server.routes.clear()
+        server.routes.update(model_servers.ollama("o"))
+
+        assert (await find.manager.check(server.url)).product == "ollama"
+
+
+async def test_stopping_a_scan_keeps_what_was_found_and_is_quick(home: Path) -> None:
+    async with (
+        finder(home) as find,
+        simulated(model_servers.generic("m"), host="127.0.0.3") as good,
+        simulated({}, host="127.0.0.2", otherwise=Reply(hang=True)) as silent,
+    ):
+        changes = find.registry.changes.subscribe()
+        async with asyncio.TaskGroup() as group:
+            scanning = group.create_task(scan(find, silent, good))
+            async for _ in changes:
+                break
+            started = asyncio.get_running_loop().time()
+            await find.manager.stop()
+            assert asyncio.get_running_loop().time() - started < 0.5
+        report = scanning.result()
+
+        assert report.stopped
+        assert [record.base_url for record in report.found] == [good.url]
+        assert not find.manager.scanning
+
+
+async def test_a_second_scan_at_the_same_time_is_refused(home: Path) -> None:
+    async with finder(home) as find, simulated({}, otherwise=Reply(hang=True)) as silent:
+        progress = find.manager.progress.subscribe()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scan(find, silent))
+            async for _ in progress:
+                break
+            with pytest.raises(UsageError, match="running"):
+                await scan(find, silent)
+            await find.manager.stop()
+
+
+async def test_progress_ends_with_done(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.generic("m")) as server:
+        progress = find.manager.progress.subscribe()
+        await scan(find, server)
+        phases = [step.phase for step in progress.drain()]
+
+    assert phases[0] == "connect"
+    assert "probe" in phases
+    assert phases[-1] == "done"
+
+
+async def test_known_servers_are_refreshed_until_closed(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.generic("m")) as server:
+        await find.manager.add(server.url)
+        checks = find.registry.changes.subscribe()
+        server.routes.clear()
+        find.manager.start_refreshing()
+        find.manager.start_refreshing()
+        async for _ in checks:
+            break
+
+        assert find.registry.known(server.url).status is ServerStatus.ERROR
+
+
+async def test_what_is_not_known_can_be_neither_checked_nor_removed(home: Path) -> None:
+    async with finder(home) as find:
+        with pytest.raises(NotFoundError):
+            await find.manager.check("http://127.0.0.1:1")
+        with pytest.raises(NotFoundError):
+            find.manager.remove("http://127.0.0.1:1")
+
+
+async def test_the_metronome_is_found_as_what_it_plays(home: Path, metronome: Metronome) -> None:
+    async with finder(home) as find:
+        record = await find.manager.add(metronome.url)
+
+    assert record.status is ServerStatus.ONLINE
+    assert [model.id for model in record.models] == ["metronome"]
+
+
+async def test_many_closed_ports_take_a_moment(home: Path) -> None:
+    """1,270 closed ports: 0.09 s when measured; the bound leaves room for a busy machine."""
+    hosts = tuple(f"127.0.1.{number}" for number in range(1, 41))
+    ports = tuple(range(40_001, 40_033))
+    async with finder(home) as find:
+        report = await find.manager.scan(hosts, ports)
+
+    assert report.probed == 1280
+    assert report.elapsed_s < 3

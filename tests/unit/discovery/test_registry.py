@@ -1,0 +1,118 @@
+"""The one list of servers."""
+
+from dataclasses import replace
+
+import pytest
+
+from llama_runner.backends.base import Endpoint, Engine, ModelInfo
+from llama_runner.core.errors import NotFoundError
+from llama_runner.discovery.registry import (
+    Certainty,
+    ServerRecord,
+    ServerRegistry,
+    ServerSource,
+    ServerStatus,
+)
+
+URL = "http://127.0.0.1:8080"
+
+
+def record(
+    url: str = URL, *, source: ServerSource = ServerSource.FOUND, identifier: str = ""
+) -> ServerRecord:
+    return ServerRecord(
+        id=identifier or url,
+        base_url=url,
+        engine=Engine.OPENAI,
+        product="openai-compatible",
+        certainty=Certainty.LIKELY,
+        status=ServerStatus.ONLINE,
+        source=source,
+        models=(ModelInfo("m"),),
+    )
+
+
+def test_a_change_is_published_once_and_an_equal_record_not_at_all() -> None:
+    registry = ServerRegistry()
+
+    registry.upsert(record())
+    registry.upsert(record())
+
+    assert registry.revision == 1
+    assert registry.changes.latest == (record(),)
+
+
+def test_a_server_keeps_its_place_and_its_key_when_it_changes() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    registry.upsert(record("http://127.0.0.1:9"))
+    registry.set_key(URL, "secret")
+
+    registry.upsert(replace(record(), status=ServerStatus.OFFLINE))
+
+    assert [r.id for r in registry.records] == [URL, "http://127.0.0.1:9"]
+    assert registry.endpoint_of(URL) == Endpoint(URL, Engine.OPENAI, "secret")
+
+
+def test_keys_never_show_in_a_record() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    registry.set_key(URL, "secret")
+
+    assert "secret" not in repr(registry.records)
+    assert "secret" not in repr(registry.endpoint_of(URL))
+
+
+def test_removing_forgets_the_key_too() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    registry.set_key(URL, "secret")
+
+    registry.remove(URL)
+    registry.remove(URL)
+
+    assert not registry.has_key(URL)
+    assert registry.get(URL) is None
+    with pytest.raises(NotFoundError):
+        registry.endpoint_of(URL)
+
+
+def test_taking_a_key_away_leaves_the_server() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    registry.set_key(URL, "secret")
+    registry.set_key(URL, None)
+
+    assert registry.endpoint_of(URL).api_key is None
+
+
+def test_our_own_instance_wins_over_one_that_was_found() -> None:
+    registry = ServerRegistry()
+    own = record(source=ServerSource.SERVICE, identifier="service:1")
+    registry.upsert(record())
+    registry.upsert(own)
+
+    assert registry.at(URL) == own
+    assert registry.at("http://127.0.0.1:1") is None
+
+
+def test_labels_name_the_address_unless_the_model_is_ours() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    registry.upsert(record(source=ServerSource.SERVICE, identifier="service:1"))
+
+    assert registry.target(URL, "m").label == "m · 127.0.0.1:8080"
+    assert registry.target("service:1", "m").label == "m"
+
+
+def test_d7_hostile_model_names_are_shown_plain_and_asked_for_as_they_are() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record())
+    name = "a\u202eb\n" + "x" * 1000
+
+    target = registry.target(URL, name)
+
+    assert target.model_id == name
+    assert "\u202e" not in target.label
+    assert "\n" not in target.label
+    assert len(target.label) < 300

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.metronome import Metronome
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Building takes some 40 s on two quiet cores, and the first test to ask for it waits for it.
@@ -65,6 +67,18 @@ def test_the_packaged_program_runs_commands(program: Path, home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert report["home"]["root"] == str(home)
     assert all(version is not None for version in report["packages"].values())
+
+
+def test_the_packaged_program_starts_its_load_workers(
+    program: Path, home: Path, metronome: Metronome
+) -> None:
+    line = ["stress", "throughput", "--server", metronome.url, "--requests", "4", "--concurrency", "2"]
+
+    done = _run(program, home, *line, "--json")
+
+    assert done.returncode == 0, done.stderr
+    (level,) = json.loads(done.stdout)["levels"]
+    assert (level["requests"]["ok"], level["requests"]["failed"]) == (4, 0)
 
 
 def test_the_package_holds_no_tests_and_no_unused_parts_of_qt(program: Path) -> None:

@@ -6,10 +6,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PySide6.QtCore import QLocale, QTimer, QTranslator
 from PySide6.QtWidgets import QApplication
@@ -21,6 +21,7 @@ from llama_runner.core.logs import start_logging
 from llama_runner.core.paths import Home, current_home
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.validation import Severity as ProblemSeverity
+from llama_runner.ui.async_slots import start_task
 from llama_runner.ui.geometry import WindowMemory
 from llama_runner.ui.main_window import MainWindow
 from llama_runner.ui.reporter import Reporter
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from qasync import QEventLoop
 
 log = logging.getLogger(__name__)
+
+Drive = Callable[[MainWindow], Coroutine[Any, Any, None]]
 
 # Set to any value: print the time to the first paint on standard error and quit.
 MEASURE_VARIABLE: Final = "LLAMA_RUNNER_MEASURE_START"
@@ -45,11 +48,12 @@ _SEVERITIES: Final = {
 }
 
 
-def run_window(options: argparse.Namespace) -> int:
+def run_window(options: argparse.Namespace, *, drive: Drive | None = None) -> int:
     """Show the window and stay until it is closed.
 
     Args:
         options: The common options of the command line: home, demo, debug.
+        drive: What uses the window in place of a person, once it is filled; the window closes when it ends.
 
     Returns:
         The exit code: 0, however the window was closed.
@@ -68,7 +72,7 @@ def run_window(options: argparse.Namespace) -> int:
         window.painted.connect(lambda: _painted(window))
         window.show()
         with _event_loop(application, reporter) as loop:
-            _run(loop, window, options, home, config)
+            _run(loop, window, _main(window, options, home, config, drive))
         _dispose(application, window)
     finally:
         reporter.uninstall()
@@ -117,10 +121,8 @@ def _event_loop(application: QApplication, reporter: Reporter) -> "Iterator[QEve
         loop.close()
 
 
-def _run(
-    loop: "QEventLoop", window: MainWindow, options: argparse.Namespace, home: Home, config: Loaded[AppConfig]
-) -> None:
-    main = loop.create_task(_main(window, options, home, config), name="window")
+def _run(loop: "QEventLoop", window: MainWindow, work: Coroutine[Any, Any, None]) -> None:
+    main = loop.create_task(work, name="window")
     main.add_done_callback(lambda _: loop.stop())
     # Anything may end Qt's loop (the session's end, a library); the closing still runs to its end.
     while not main.done():
@@ -132,7 +134,11 @@ def _run(
 
 
 async def _main(
-    window: MainWindow, options: argparse.Namespace, home: Home, config: Loaded[AppConfig]
+    window: MainWindow,
+    options: argparse.Namespace,
+    home: Home,
+    config: Loaded[AppConfig],
+    drive: Drive | None,
 ) -> None:
     # Imported behind the first paint: HTTP, models of every feature, a quarter of a second.
     from llama_runner.system.signals import install_stop_signals
@@ -151,11 +157,20 @@ async def _main(
         window.notify(problem.message, severity=_SEVERITIES[problem.severity], details=problem.hint)
     if not window.isVisible():
         session.close()
+    if drive is not None:
+        window.filled.connect(lambda: start_task(window, _driven(window, drive), name="drive"))
     try:
         await session.run()
     finally:
         undo_signals()
         ticker.stop()
+
+
+async def _driven(window: MainWindow, drive: Drive) -> None:
+    try:
+        await drive(window)
+    finally:
+        window.close()
 
 
 def _painted(window: MainWindow) -> None:

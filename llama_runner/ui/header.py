@@ -2,9 +2,20 @@
 
 from typing import Final
 
-from PySide6.QtCore import QCoreApplication, QEvent, Signal
-from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
+from PySide6.QtCore import QCoreApplication, QEvent, Qt, Signal
+from PySide6.QtGui import QAction, QPaintEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolButton,
+    QWidget,
+)
 
 from llama_runner.backends.base import Engine, Target
 from llama_runner.core import format
@@ -23,8 +34,8 @@ def server_title(record: ServerRecord) -> str:
     """A server in a picker: the model it serves if it is ours, else its address and product."""
     if record.source is ServerSource.SERVICE:
         names = ", ".join(visible_controls(model.id, 60) for model in record.models)
-        here = QCoreApplication.translate("header", "this computer")
-        return f"{names or record.address} · {here}"
+        here = QCoreApplication.translate("header", "Here")
+        return f"{here}: {names or record.address}"
     return f"{record.address} · {visible_controls(record.product, 40)}"
 
 
@@ -40,6 +51,23 @@ class Picker(QComboBox):
         self.setMinimumContentsLength(chars)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(self.fontMetrics().averageCharWidth() * (chars + 12))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The usual look, with a text that does not fit cut in its middle."""
+        painter = QStylePainter(self)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style = self.style()
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        text = self.currentText() or self.placeholderText()
+        option.currentText = self.fontMetrics().elidedText(
+            text, Qt.TextElideMode.ElideMiddle, room.width() - SPACE_S
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
     def event(self, event: QEvent) -> bool:
         """The wheel changes nothing unless the picker has the focus: scrolling past must not pick."""
@@ -59,6 +87,7 @@ class Picker(QComboBox):
         self.setCurrentIndex(-1 if chosen is None else self.findData(chosen))
         self.blockSignals(False)
         self.setEnabled(bool(entries))
+        self.setToolTip(tooltip(f"{self.accessibleName()}: {self.currentText()}"))
 
 
 class TargetPicker(QWidget):

@@ -52,6 +52,7 @@ class MainWindow(QMainWindow):
     closing = Signal()
     retry_wanted = Signal()
     painted = Signal()
+    filled = Signal()
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class MainWindow(QMainWindow):
         self.notices.added.connect(lambda _: self.status.set_notices(len(self.notices.all)))
         self._add_tab_shortcuts()
         self._navigation.setCurrentRow(self._row_of(self._memory.text("tab", FIRST_TAB)))
+        self._navigation.setFocus()
 
     def _top_half(self) -> QWidget:
         half = QWidget()
@@ -200,6 +202,8 @@ class MainWindow(QMainWindow):
         self.status.attach(workspace)
         start_task(self, self._start_service(workspace), name="starting the service")
         self._show_tab(self._navigation.currentRow())
+        workspace.discovery.start_refreshing()
+        self.filled.emit()
 
     async def _start_service(self, workspace: "Workspace") -> None:
         await workspace.service.ensure()

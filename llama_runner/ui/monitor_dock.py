@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llama_runner.telemetry.sample import Sample
     from llama_runner.ui.widgets.charts import Sparkline
 
-SPAN_S: Final = 120.0
+SPAN_S: Final = 60.0
 # Samples come once a second; four looks a second show each one soon.
 LOOK_MS: Final = 250
 FOLDED_HEIGHT: Final = 34
@@ -79,7 +79,7 @@ GAUGES: Final = (
 
 
 class _Card(QWidget):
-    """Title and present value, with the curve at their right."""
+    """Title and present value over the curve."""
 
     def __init__(self, theme: Theme, gauge: Gauge) -> None:
         super().__init__()
@@ -90,17 +90,16 @@ class _Card(QWidget):
         self._title = PlainLabel(title, muted=True, scale=0.9)
         self._value = PlainLabel(format.UNKNOWN, mono=True, bold=True, scale=1.1)
         self._value.setAccessibleName(title)
-        self._value.setMinimumWidth(self._value.fontMetrics().averageCharWidth() * 10)
-        words = QVBoxLayout()
-        words.setSpacing(0)
-        words.addStretch(1)
+        self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        words = QHBoxLayout()
+        words.setSpacing(SPACE_S)
         words.addWidget(self._title)
-        words.addWidget(self._value)
-        words.addStretch(1)
-        self._row = QHBoxLayout(self)
-        self._row.setContentsMargins(0, 0, 0, 0)
-        self._row.setSpacing(SPACE_S)
-        self._row.addLayout(words)
+        words.addWidget(self._value, 1)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(SPACE_XS)
+        self._column.addLayout(words)
+        self._column.addStretch(0)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
     def show_value(self, sample: "Sample", unknown: str) -> str:
@@ -118,7 +117,7 @@ class _Card(QWidget):
             self._spark = Sparkline(
                 self._theme, name=self._title.text(), colour=self._gauge.colour, top=self._gauge.top
             )
-            self._row.addWidget(self._spark, 1)
+            self._column.addWidget(self._spark, 1)
         series = telemetry.series(self._gauge.series)
         self._spark.show_series(series.t_s, series.values, span_s=SPAN_S)
 

@@ -27,7 +27,7 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 *[status="bad"] { color: $bad; }
 *[status="muted"] { color: $muted; }
 
-#navigation, #navigation:focus { background: $surface; padding: 8px 6px; border: none;
+#navigation, #navigation:focus { background: $surface; padding: 8px 6px; border: 1px solid $surface;
     border-right: 1px solid $border; border-radius: 0; }
 #navigation::item { padding: 8px 10px; margin: 1px 0; border-radius: 6px; border: 1px solid transparent; }
 #navigation::item:hover { background: $hover; }
@@ -38,7 +38,7 @@ QPushButton, QToolButton { background: $raised; color: $text; border: 1px solid 
     padding: 5px 12px; min-height: 20px; }
 QToolButton { padding: 5px 6px; }
 QPushButton:hover, QToolButton:hover { background: $hover; }
-QPushButton:pressed, QToolButton:pressed, QToolButton:checked { background: $selection; }
+QPushButton:pressed, QToolButton:pressed, QToolButton:checked, QPushButton:checked { background: $selection; }
 QPushButton:focus, QToolButton:focus { border: 1px solid $accent; }
 QPushButton:disabled, QToolButton:disabled { color: $muted; background: $window; }
 QPushButton[primary="true"] { background: $accent; color: $on_accent; border-color: $accent;

@@ -250,6 +250,8 @@ class DiscoveryTab(QWidget):
         self._servers.set_rows(registry.records)
         if registry.records:
             self._states.show_content()
+            if not self._servers.selected:
+                self._servers.select_keys({registry.records[0].id})
         else:
             self._show_empty()
         self._choice_changed()

@@ -147,7 +147,7 @@ class MonitorTab(QWidget):
             ),
             ChartSpec(
                 self.tr("CPU cores"), "%", cores, format.percent, top=100.0,
-                hint=self.tr("Load of each processor core."),
+                hint=self.tr("Load of each processor core."), headline=False,
             ),
             ChartSpec(
                 self.tr("Memory"), "GiB",

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QVBoxLayout
 
 from llama_runner.core import format
 from llama_runner.ui.theme import SPACE_M, SPACE_S, Theme, tooltip
-from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.label import PlainLabel, Swatch
 
 FloatArray = NDArray[np.float64]
 PEN_WIDTH: Final = 1.6
@@ -50,6 +50,7 @@ class ChartSpec:
         divide_by: From the value as it comes to the axis.
         top: Fixed upper end of the axis, None to follow the data.
         hint: What is measured, for the tooltip.
+        headline: Whether the first curve's present value stands above the chart.
     """
 
     title: str
@@ -59,6 +60,15 @@ class ChartSpec:
     divide_by: float = 1.0
     top: float | None = None
     hint: str = ""
+    headline: bool = True
+
+
+class _SecondsAxis(pg.AxisItem):
+    """Seconds before now, with their unit."""
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
+        """Such as: -20 s, now."""
+        return [self.tr("now") if value == 0 else f"{value:g} s" for value in values]
 
 
 def _last(values: FloatArray) -> float | None:
@@ -69,7 +79,7 @@ class _Plot(pg.PlotWidget):
     """A plot that leaves the wheel to the page it stands in, and opens no menu of pyqtgraph's."""
 
     def __init__(self, *, name: str) -> None:
-        super().__init__(background=None)
+        super().__init__(background=None, axisItems={"bottom": _SecondsAxis("bottom")})
         self.setAccessibleName(name)
         self.setMenuEnabled(False)
         self.hideButtons()
@@ -187,7 +197,9 @@ class Chart(QWidget):
     def _legend_row(self) -> QHBoxLayout:
         row = QHBoxLayout()
         row.setSpacing(SPACE_M)
-        for label in self._legend:
+        named = (curve for curve in self.spec.curves if curve.title)
+        for label, curve in zip(self._legend, named, strict=True):
+            row.addWidget(Swatch(self._theme, curve.colour))
             row.addWidget(label)
         row.addStretch(1)
         return row
@@ -207,7 +219,7 @@ class Chart(QWidget):
     def _show_present(self) -> None:
         presents = [self.spec.show(_last(one)) for one in self._values]
         known = [text for text in presents if text != format.UNKNOWN]
-        self._now.setText(presents[0] if known else self.tr("n/a"))
+        self._now.setText((presents[0] if self.spec.headline else "") if known else self.tr("n/a"))
         for label, curve, text in zip(self._legend, self.spec.curves, presents, strict=False):
             label.setText(f"{curve.title} {text}")
         self._show_hover()
@@ -262,10 +274,6 @@ class Chart(QWidget):
         self._cursor.setPen(pg.mkPen(colours.muted, style=Qt.PenStyle.DashLine))
         for line, curve in zip(self._lines, self.spec.curves, strict=True):
             line.setPen(pg.mkPen(self._theme.series_colour(curve.colour), width=PEN_WIDTH))
-        named = (curve for curve in self.spec.curves if curve.title)
-        for label, curve in zip(self._legend, named, strict=True):
-            colour = self._theme.series_colour(curve.colour)
-            label.setStyleSheet(f"border-left: 8px solid {colour}; padding-left: 6px;")
 
 
 def _finite(value: float) -> float | None:

@@ -1,11 +1,15 @@
 """Labels that show text as it is: Qt's own guesses at rich text, which reads files and can freeze (I32)."""
 
+from typing import Final
+
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QStyleOption, QWidget
 
 from llama_runner.core.text import visible_controls
-from llama_runner.ui.theme import mono_font, text_font, tooltip
+from llama_runner.ui.theme import Theme, mono_font, text_font, tooltip
+
+SWATCH_PX: Final = 10
 
 
 class PlainLabel(QLabel):
@@ -86,4 +90,20 @@ class NameLabel(PlainLabel):
             painter, self.rect(), int(self.alignment()), self.palette(), self.isEnabled(), shown,
             self.foregroundRole(),
         )  # fmt: skip
+        painter.end()
+
+
+class Swatch(QWidget):
+    """A small square in a series' colour, for legends."""
+
+    def __init__(self, theme: Theme, series: int, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme, self._series = theme, series
+        self.setFixedSize(SWATCH_PX, SWATCH_PX)
+        theme.changed.connect(self.update)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Fill it."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(self._theme.series_colour(self._series)))
         painter.end()

@@ -1,0 +1,238 @@
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from llama_runner.core.errors import ModelFileError, NotFoundError
+from llama_runner.core.paths import Home, home_at
+from llama_runner.core.settings import (
+    AppConfig,
+    ModelEntry,
+    ModelParameters,
+    ModelsConfig,
+    ModelsDir,
+    RuntimeSettings,
+)
+from llama_runner.runtime import catalogue
+from llama_runner.runtime.catalogue import (
+    HeaderCache,
+    ModelCatalogue,
+    choose_model,
+    clean_id,
+    find_models,
+    models_folder,
+)
+from tests.fakes.gguf_files import STRING, U32, good_file, header, key
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders are set for Linux")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+def _config(root: Path) -> AppConfig:
+    return AppConfig(runtime=RuntimeSettings(models_dir=ModelsDir(linux=str(root))))
+
+
+def _home(root: Path) -> Home:
+    return home_at(root.parent / "home")
+
+
+def _find(root: Path, models: ModelsConfig | None = None, *, include_demo: bool = False) -> ModelCatalogue:
+    return find_models(_config(root), models or ModelsConfig(), _home(root), include_demo=include_demo)
+
+
+def _put(path: Path, content: bytes | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(good_file() if content is None else content)
+    return path
+
+
+def _ids(found: ModelCatalogue) -> list[str]:
+    return [model.id for model in found.models]
+
+
+def test_models_in_sub_folders_are_found_in_order(root: Path) -> None:
+    _put(root / "b" / "Beta.gguf")
+    _put(root / "a" / "alpha.GGUF")
+    _put(root / "readme.txt")
+    found = _find(root)
+    assert _ids(found) == ["alpha", "Beta"]
+    assert found.models[0].origin == "models folder"
+    assert found.models[0].size_bytes == len(good_file())
+    assert found.problems == ()
+
+
+def test_equal_names_are_told_apart_by_their_folder_then_by_number(root: Path) -> None:
+    for folder in ("one", "two", "three/one"):
+        _put(root / folder / "m.gguf")
+    assert _ids(_find(root)) == ["m", "one-m", "two-m"]
+    _put(root / "four" / "one" / "m.gguf")
+    assert len(set(_ids(_find(root)))) == 4
+
+
+def test_a_bad_file_is_listed_with_its_problem(root: Path) -> None:
+    _put(root / "bad.gguf", b"<html>404</html>")
+    _put(root / "good.gguf")
+    bad, good = _find(root).models
+    assert bad.header is None
+    assert "a web page" in (bad.problem or "")
+    assert good.problem is None
+    with pytest.raises(ModelFileError, match="web page"):
+        choose_model(_find(root), "bad")
+
+
+def test_projectors_and_adapters_are_no_models(root: Path) -> None:
+    _put(root / "mmproj-model.gguf")
+    _put(root / "vision.gguf", header([key("general.architecture", STRING, "clip")]))
+    _put(root / "lora.gguf", header([key("general.type", STRING, "adapter")]))
+    assert _ids(_find(root)) == []
+
+
+def test_g15_a_split_model_counts_once_with_the_size_of_all_parts(root: Path) -> None:
+    for number in (1, 2, 3):
+        _put(root / f"big-{number:05d}-of-00003.gguf", good_file(key("split.count", U32, 3)))
+    (model,) = _find(root).models
+    assert model.id == "big"
+    assert model.path.name == "big-00001-of-00003.gguf"
+    assert model.size_bytes == 3 * len(good_file(key("split.count", U32, 3)))
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "said"),
+    [
+        (["m-00001-of-00003", "m-00003-of-00003"], 3, "lacks 1 of its 3 parts, first m-00002-of-00003"),
+        (["m-00002-of-00003"], 3, "part 1 is not beside it"),
+        (["m-00001-of-99999"], 99999, "claims 99999 parts"),
+        (["m-00001-of-00002", "m-00002-of-00002"], 5, "contradicts"),
+        (["renamed"], 4, "one of 4 parts"),
+    ],
+)
+def test_g15_incomplete_and_contradictory_splits_say_what_is_wrong(
+    root: Path, names: list[str], count: int, said: str
+) -> None:
+    for name in names:
+        _put(root / f"{name}.gguf", good_file(key("split.count", U32, count)))
+    (model,) = _find(root).models
+    assert said in (model.problem or "")
+
+
+def test_g16_links_stay_inside_and_loops_end(root: Path, tmp_path: Path) -> None:
+    outside = _put(tmp_path / "elsewhere" / "secret.gguf")
+    inside = _put(root / "real" / "m.gguf")
+    (root / "out.gguf").symlink_to(outside)
+    (root / "out").symlink_to(outside.parent)
+    (root / "in.gguf").symlink_to(inside)
+    (root / "dangling.gguf").symlink_to(root / "nowhere")
+    (root / "loop").symlink_to(root)
+    (root / "self.gguf").symlink_to(root / "self.gguf")
+    found = _find(root)
+    assert _ids(found) == ["in", "m"]
+
+
+def test_g16_depth_and_number_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = root
+    for number in range(10):
+        deep = deep / str(number)
+    _put(deep / "deep.gguf")
+    assert _ids(_find(root)) == []
+    for number in range(5):
+        _put(root / f"m{number}.gguf")
+    monkeypatch.setattr(catalogue, "_MAX_MODELS", 2)
+    found = _find(root)
+    assert _ids(found) == ["m0", "m1"]
+    assert "Only the first 2" in found.problems[0]
+    monkeypatch.setattr(catalogue, "_MAX_ENTRIES", 3)
+    assert any("more than 3 entries" in problem for problem in _find(root).problems)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_g16_a_folder_without_permission_is_a_problem_not_a_failure(root: Path) -> None:
+    _put(root / "m.gguf")
+    (root / "closed").mkdir(mode=0o000)
+    found = _find(root)
+    assert _ids(found) == ["m"]
+    assert "closed cannot be read" in found.problems[0]
+
+
+def test_a_folder_that_vanishes_while_it_is_read_is_a_problem(root: Path) -> None:
+    problems: list[str] = []
+    assert catalogue._entries(root / "gone", [10], problems) == []
+    assert "cannot be read" in problems[0]
+
+
+def test_the_users_own_entries_come_first_and_replace_the_found_file(root: Path) -> None:
+    _put(root / "a.gguf")
+    _put(root / "z" / "z.gguf")
+    named = ModelsConfig(
+        models={
+            "zed": ModelEntry(path="z/z.gguf", display_name="Zed", parameters=ModelParameters(threads=2)),
+            "lost": ModelEntry(path=str(root / "lost.gguf")),
+        }
+    )
+    found = _find(root, named)
+    assert _ids(found) == ["zed", "lost", "a"]
+    zed, lost, _ = found.models
+    assert (zed.origin, zed.display_name, zed.parameters.threads) == ("configured", "Zed", 2)
+    assert "There is no file" in (lost.problem or "")
+
+
+def test_the_demo_model_is_found_through_its_package(root: Path, demo_model: Path) -> None:
+    (model,) = _find(root, include_demo=True).models
+    assert (model.path, model.origin) == (demo_model, "demo package")
+
+
+def test_an_unset_or_missing_folder_means_our_own(tmp_path: Path) -> None:
+    home = home_at(tmp_path)
+    assert models_folder(RuntimeSettings(), home, "linux") == tmp_path / "data" / "models"
+    assert models_folder(RuntimeSettings(), home, "win32") == tmp_path / "data" / "models"
+    assert find_models(AppConfig(), ModelsConfig(), home, include_demo=False) == ModelCatalogue(())
+
+
+def test_an_unknown_model_names_the_known_ones(root: Path) -> None:
+    _put(root / "tiny-model.gguf")
+    with pytest.raises(NotFoundError, match="no model tiny-mdel") as caught:
+        choose_model(_find(root), "tiny-mdel")
+    assert "tiny-model" in caught.value.hint
+    assert caught.value.suggestions == ("tiny-model",)
+    assert choose_model(_find(root), "tiny-model").id == "tiny-model"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("SmolLM2-135M.Q4_1", "SmolLM2-135M.Q4_1"),
+        ("a,b/c d", "a-b-c-d"),
+        ("--tools", "tools"),
+        ("..", "model"),
+        ("", "model"),
+        ("x" * 500, None),
+        ("mödel:7b", "mödel-7b"),
+    ],
+)
+def test_ids_are_safe_as_alias_and_in_a_path(name: str, expected: str | None) -> None:
+    made = clean_id(name)
+    assert len(made) <= 128
+    assert "," not in made
+    assert "/" not in made
+    assert not made.startswith("-")
+    if expected is not None:
+        assert made == expected
+
+
+def test_a_header_is_read_again_only_when_the_file_changed(root: Path) -> None:
+    cache = HeaderCache()
+    path = _put(root / "m.gguf")
+    first = cache.read(path)
+    assert cache.read(path) is first
+    shutil.copy(path, root / "n.gguf")
+    os.utime(path, ns=(1, 1))
+    assert cache.read(path) is not first
+    with pytest.raises(ModelFileError):
+        cache.read(root / "gone.gguf")

@@ -25,8 +25,8 @@ from llama_runner.core.config import load_app_config
 from llama_runner.ui.async_slots import start_task
 from llama_runner.ui.geometry import MINIMUM_SIZE, WindowMemory
 from llama_runner.ui.header import Header
-from llama_runner.ui.monitor_dock import MonitorDock
-from llama_runner.ui.notices import Notices, NoticesDialog, NoticeToast
+from llama_runner.ui.monitor_dock import FOLDED_HEIGHT, MonitorDock
+from llama_runner.ui.notices import NoticeBar, Notices, NoticesDialog
 from llama_runner.ui.reporter import Reporter
 from llama_runner.ui.status_bar import StatusBar
 from llama_runner.ui.tabs import TABS, Severity, TabEntry
@@ -101,17 +101,19 @@ class MainWindow(QMainWindow):
         self._splitter.setStretchFactor(0, 1)
         self._splitter.setStretchFactor(1, 0)
         self._memory.restore_splitter(self._splitter, "dock", (10_000, DOCK_HEIGHT))
+        self.dock.fold_changed.connect(self._fit_dock)
         self.dock.set_folded(self._memory.text("dock_folded") == "yes")
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
+        bar = NoticeBar(self.notices)
+        bar.list_wanted.connect(self.open_notices)
         column.addWidget(self.header)
+        column.addWidget(bar)
         column.addWidget(self._splitter, 1)
         column.addWidget(self.status)
         self.setCentralWidget(centre)
-        self._toast = NoticeToast(self.notices, self.theme, self._stack)
-        self._toast.list_wanted.connect(self.open_notices)
         self.notices.added.connect(lambda _: self.status.set_notices(len(self.notices.all)))
         self._add_tab_shortcuts()
         self._navigation.setCurrentRow(self._row_of(self._memory.text("tab", FIRST_TAB)))
@@ -280,7 +282,6 @@ class MainWindow(QMainWindow):
             self._tabs[entry.key] = self._make_tab(entry, self.workspace)
             self._stack.addWidget(self._tabs[entry.key])
         self._stack.setCurrentWidget(self._tabs[entry.key])
-        self._toast.raise_()
 
     def _make_tab(self, entry: TabEntry, workspace: "Workspace") -> QWidget:
         try:
@@ -330,6 +331,11 @@ class MainWindow(QMainWindow):
         NoticesDialog(self.notices, self.theme, self).show()
 
     # --- events --------------------------------------------------------------------------------------------
+
+    def _fit_dock(self) -> None:
+        # The splitter keeps its sizes when a limit changes; it is told to give the room to the tabs.
+        wanted = FOLDED_HEIGHT if self.dock.folded else DOCK_HEIGHT
+        self._splitter.setSizes([max(self._splitter.height() - wanted, 1), wanted])
 
     def _toggle_theme(self) -> None:
         self.theme.set_mode(ThemeMode.LIGHT if self.theme.colours.dark else ThemeMode.DARK)

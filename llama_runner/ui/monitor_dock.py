@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from llama_runner.core import format
@@ -90,11 +90,11 @@ class _Card(QWidget):
         self._title = PlainLabel(title, muted=True, scale=0.9)
         self._value = PlainLabel(format.UNKNOWN, mono=True, bold=True, scale=1.1)
         self._value.setAccessibleName(title)
-        self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         words = QHBoxLayout()
         words.setSpacing(SPACE_S)
         words.addWidget(self._title)
-        words.addWidget(self._value, 1)
+        words.addWidget(self._value)
+        words.addStretch(1)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(SPACE_XS)
@@ -124,6 +124,8 @@ class _Card(QWidget):
 
 class MonitorDock(QFrame):
     """The strip under the tabs."""
+
+    fold_changed = Signal()
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -166,6 +168,7 @@ class MonitorDock(QFrame):
         self.setMinimumHeight(FOLDED_HEIGHT if folded else OPEN_HEIGHT)
         self.setMaximumHeight(FOLDED_HEIGHT if folded else MAX_HEIGHT)
         self._seen_revision = -1
+        self.fold_changed.emit()
 
     def set_resting(self, resting: bool) -> None:
         """Stop reading while the window is minimised."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -18,15 +18,18 @@ from PySide6.QtWidgets import (
 
 from llama_runner.core import format
 from llama_runner.ui.tabs import Severity
-from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S, Theme
+from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, Theme
 from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.questions import without_icons
 from llama_runner.ui.widgets.tables import Column, DataTable
 
 # Nobody reads further back; the log has the rest.
 MAX_NOTICES: Final = 200
 # An error stays until it is read; the rest leaves by itself.
-INFO_SHOWN_MS: Final = 8000
-TOAST_WIDTH: Final = 440
+INFO_SHOWN_MS: Final = 8_000
+WARNING_SHOWN_MS: Final = 30_000
+# Two lines of a wide window; the list has the whole of it.
+MAX_SHOWN_CHARS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,13 @@ class Notices(QObject):
         self.added.emit(None)
 
 
-class NoticeToast(QFrame):
-    """The newest notice, over the lower right corner of its parent; takes no focus and stops nothing."""
+class NoticeBar(QFrame):
+    """The newest notice in a strip of its own: covers nothing, takes no focus, stops nothing."""
 
     list_wanted = Signal()
 
-    def __init__(self, notices: Notices, theme: Theme, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self, notices: Notices) -> None:
+        super().__init__()
         self.setObjectName("notice")
         self.setAccessibleName(self.tr("Notice"))
         self._text = PlainLabel(wrap=True, selectable=True)
@@ -95,27 +98,25 @@ class NoticeToast(QFrame):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.hide)
-        self._lay_out(theme)
+        self._lay_out()
         notices.added.connect(self._show_notice)
-        parent.installEventFilter(self)
         self.hide()
 
-    def _lay_out(self, theme: Theme) -> None:
+    def _lay_out(self) -> None:
         dismiss, every = QPushButton(self.tr("Dismiss")), QPushButton(self.tr("All notices"))
+        words = QVBoxLayout()
+        words.setSpacing(0)
+        words.addWidget(self._text)
+        words.addWidget(self._details)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(SPACE_M, SPACE_XS, SPACE_S, SPACE_XS)
+        row.setSpacing(SPACE_S)
+        row.addLayout(words, 1)
         for button, act in ((every, self._open_list), (dismiss, self.hide)):
             button.setProperty("flat", True)
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.setAccessibleName(button.text())
             button.clicked.connect(act)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(SPACE_L, SPACE_M, SPACE_S, SPACE_S)
-        column.setSpacing(SPACE_S)
-        column.addWidget(self._text)
-        column.addWidget(self._details)
-        row = QHBoxLayout()
-        row.addStretch(1)
-        row.addWidget(every)
-        row.addWidget(dismiss)
-        column.addLayout(row)
+            row.addWidget(button, 0, Qt.AlignmentFlag.AlignVCenter)
 
     def _open_list(self) -> None:
         self.hide()
@@ -126,35 +127,17 @@ class NoticeToast(QFrame):
             self.hide()
             return
         count = f" ({notice.count}×)" if notice.count > 1 else ""
-        self._text.setText(notice.message[:600] + count)
-        self._details.setText(notice.details.split("\n")[0][:600])
+        self._text.setText(notice.message[:MAX_SHOWN_CHARS] + count)
+        self._details.setText(notice.details.split("\n")[0][:MAX_SHOWN_CHARS])
         self._details.setVisible(bool(notice.details))
         self.setProperty("severity", notice.severity.value)
         self.style().unpolish(self)
         self.style().polish(self)
-        if notice.severity is Severity.INFO:
-            self._timer.start(INFO_SHOWN_MS)
-        else:
+        if notice.severity is Severity.ERROR:
             self._timer.stop()
+        else:
+            self._timer.start(INFO_SHOWN_MS if notice.severity is Severity.INFO else WARNING_SHOWN_MS)
         self.show()
-        self._place()
-        self.raise_()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stay in the corner."""
-        if event.type() == QEvent.Type.Resize and self.isVisible():
-            self._place()
-        return False
-
-    def _place(self) -> None:
-        parent = self.parentWidget()
-        if parent is None:
-            return
-        width = min(TOAST_WIDTH, parent.width() - 2 * SPACE_L)
-        self.setFixedWidth(width)
-        height = self.heightForWidth(width) if self.hasHeightForWidth() else self.sizeHint().height()
-        self.setFixedHeight(height)
-        self.move(parent.width() - width - SPACE_L, parent.height() - height - SPACE_L)
 
 
 class NoticesDialog(QDialog):
@@ -189,6 +172,7 @@ class NoticesDialog(QDialog):
         clear = buttons.addButton(self.tr("Clear"), QDialogButtonBox.ButtonRole.ResetRole)
         clear.clicked.connect(notices.clear)
         buttons.rejected.connect(self.close)
+        without_icons(buttons)
         column = QVBoxLayout(self)
         column.addWidget(self._table, 1)
         column.addWidget(self._text)

@@ -15,8 +15,8 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 #statusBar { background: $surface; border-top: 1px solid $border; }
 #dock { background: $surface; border-top: 1px solid $border; }
 #card { background: $surface; border: 1px solid $border; border-radius: 8px; }
-#notice { background: $raised; border: 1px solid $border; border-left: 4px solid $accent;
-    border-radius: 6px; }
+#notice { background: $raised; border: none; border-bottom: 1px solid $border;
+    border-left: 4px solid $accent; }
 #notice[severity="warning"] { border-left-color: $warning; }
 #notice[severity="error"] { border-left-color: $bad; }
 #errorText { color: $bad; }
@@ -32,7 +32,7 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 #navigation::item { padding: 8px 10px; margin: 1px 0; border-radius: 6px; border: 1px solid transparent; }
 #navigation::item:hover { background: $hover; }
 #navigation::item:selected { background: $selection; color: $text; }
-#navigation:focus::item:selected { border: 1px solid $accent; }
+#navigation::item:selected:focus { border: 1px solid $accent; }
 
 QPushButton, QToolButton { background: $raised; color: $text; border: 1px solid $border; border-radius: 6px;
     padding: 5px 12px; min-height: 20px; }
@@ -72,6 +72,9 @@ QHeaderView { background: $raised; border: none; }
 QHeaderView::section { background: $raised; color: $muted; border: none; border-bottom: 1px solid $border;
     padding: 6px 8px; font-weight: 600; }
 QTableCornerButton::section { background: $raised; border: none; }
+
+QCheckBox::indicator:unchecked, QListView::indicator:unchecked { background: $surface;
+    border: 1px solid $muted; border-radius: 2px; }
 
 QProgressBar { background: $hover; border: none; border-radius: 4px; min-height: 8px; max-height: 8px; }
 QProgressBar::chunk { background: $accent; border-radius: 4px; }

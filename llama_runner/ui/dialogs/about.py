@@ -9,9 +9,11 @@ from PySide6.QtCore import Qt, qVersion
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QVBoxLayout, QWidget
 
 from llama_runner import __version__
+from llama_runner.core import format
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.theme import SPACE_M
 from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.questions import without_icons
 from llama_runner.ui.widgets.tables import Column, DataTable
 
 DISTRIBUTION: Final = "llama-runner"
@@ -34,6 +36,14 @@ PARTS: Final = (
     "starlette",
     "uvicorn",
     "uvloop",
+)
+
+
+# A few packages put the whole text where its name belongs.
+_PHRASES: Final = (
+    ("Redistribution and use in source and binary forms", "BSD"),
+    ("Permission is hereby granted, free of charge", "MIT"),
+    ("Apache License", "Apache-2.0"),
 )
 
 
@@ -66,8 +76,11 @@ def _licence(data: "metadata.PackageMetadata") -> str:
     names = [c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License :: OSI Approved :: ")]
     if names:
         return ", ".join(names)
-    first = "".join(data.get_all("License") or []).strip().split("\n")[0]
-    return visible_controls(first, 60)
+    text = "\n".join(data.get_all("License") or [])
+    for phrase, name in _PHRASES:
+        if phrase in text:
+            return name
+    return visible_controls(text.strip().split("\n")[0], 60) or format.UNKNOWN
 
 
 class AboutDialog(QDialog):
@@ -101,6 +114,7 @@ class AboutDialog(QDialog):
         table.set_rows(parts())
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
+        without_icons(buttons)
         column = QVBoxLayout(self)
         column.setSpacing(SPACE_M)
         for widget in (name, what, running):

@@ -19,6 +19,7 @@ from llama_runner.core.logs import LogHandle, LogLine
 from llama_runner.ui.theme import SPACE_M, SPACE_S, mono_font
 from llama_runner.ui.widgets.label import PlainLabel
 from llama_runner.ui.widgets.polling import Poller
+from llama_runner.ui.widgets.questions import without_icons
 
 LOOK_MS: Final = 500
 # As many as the tail keeps.
@@ -70,6 +71,7 @@ class LogDialog(QDialog):
         copy = buttons.addButton(self.tr("Copy all"), QDialogButtonBox.ButtonRole.ActionRole)
         copy.clicked.connect(self._copy)
         buttons.rejected.connect(self.close)
+        without_icons(buttons)
         bottom = QHBoxLayout()
         bottom.addWidget(file, 1)
         bottom.addWidget(buttons)

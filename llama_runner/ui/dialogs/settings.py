@@ -36,6 +36,7 @@ from llama_runner.core.settings import AppConfig
 from llama_runner.ui.tabs import Severity, Shell
 from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, ThemeMode, tooltip
 from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.questions import without_icons
 
 if TYPE_CHECKING:
     from llama_runner.core.config import Loaded
@@ -85,11 +86,11 @@ class SettingField(QWidget):
             row.addWidget(PlainLabel(self.info.unit, muted=True))
         if self._is_path:
             row.addWidget(self._browse_button())
-        row.addStretch(1)
         default = as_text(self.info.default)
         if self.info.kind in (Kind.INTEGER, Kind.NUMBER):
-            hint = self.tr("Default {value}").format(value=default or self.tr("none"))
+            hint = self.tr("(default {value})").format(value=default or self.tr("not set"))
             row.addWidget(PlainLabel(hint, muted=True))
+        row.addStretch(1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE_XS)
@@ -209,6 +210,7 @@ class SettingsDialog(QDialog):
         )
         self._buttons.accepted.connect(self._save)
         self._buttons.rejected.connect(self.reject)
+        without_icons(self._buttons)
         restore = self._buttons.button(QDialogButtonBox.StandardButton.RestoreDefaults)
         restore.clicked.connect(self._restore_defaults)
         self._note = PlainLabel(wrap=True, muted=True)

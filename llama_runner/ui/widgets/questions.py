@@ -1,10 +1,11 @@
 """Questions and the way out to a browser: message boxes in plain text that never stop the event loop."""
 
 import asyncio
+from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, Qt, QUrl
-from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QMessageBox, QWidget
+from PySide6.QtGui import QDesktopServices, QIcon
+from PySide6.QtWidgets import QDialogButtonBox, QMessageBox, QWidget
 
 from llama_runner.ui.widgets.links import check_link
 
@@ -17,6 +18,12 @@ def _message_box(parent: QWidget, title: str, text: str, details: str) -> QMessa
     # Not setInformativeText: that second text guesses its format whatever the first one was told.
     box.setText(f"{text}\n\n{details}" if details else text)
     return box
+
+
+def without_icons(box: QDialogButtonBox | QMessageBox) -> None:
+    """Words only: the style's own bitmaps fit neither theme."""
+    for button in box.buttons():
+        button.setIcon(QIcon())
 
 
 async def confirm(
@@ -40,6 +47,7 @@ async def confirm(
             answer.set_result(box.clickedButton() is yes)
 
     box.finished.connect(finished)
+    without_icons(box)
     box.open()
     try:
         return await answer
@@ -68,8 +76,14 @@ def open_external(parent: QWidget, url: str) -> QMessageBox | None:
         QCoreApplication.translate("links", "Open"), QMessageBox.ButtonRole.AcceptRole
     )
     box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    without_icons(box)
     box.finished.connect(
         lambda _: QDesktopServices.openUrl(target) if box.clickedButton() is open_button else None
     )
     box.open()
     return box
+
+
+def open_folder(folder: Path) -> bool:
+    """Show a folder of ours in the desktop's file manager. False when the desktop has none."""
+    return QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

@@ -36,7 +36,6 @@ class StatePage(QWidget):
         self._title.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._text = PlainLabel(muted=True, wrap=True, selectable=True)
         self._text.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._text.setMinimumWidth(prose_width(self))
         self._text.setMaximumWidth(prose_width(self))
         self._text.setAccessibleName(self.tr("Explanation"))
         self._progress = QProgressBar()
@@ -65,7 +64,7 @@ class StatePage(QWidget):
         centre = Qt.AlignmentFlag.AlignHCenter
         column.addWidget(self._icon, 0, centre)
         column.addWidget(self._title)
-        column.addWidget(self._text, 0, centre)
+        column.addLayout(_in_the_middle(self._text))
         column.addWidget(self._progress, 0, centre)
         row = QHBoxLayout()
         row.addStretch(1)
@@ -73,7 +72,7 @@ class StatePage(QWidget):
         row.addStretch(1)
         column.addLayout(row)
         column.addWidget(self._fold, 0, centre)
-        column.addWidget(self._details, 0, centre)
+        column.addLayout(_in_the_middle(self._details))
         column.addStretch(3)
 
     def describe(
@@ -115,6 +114,15 @@ class StatePage(QWidget):
     def _refresh_icon(self) -> None:
         icon = self._theme.icon(self._icon_name, self._theme.colours.muted)
         self._icon.setPixmap(icon.pixmap(BIG_ICON_SIZE, BIG_ICON_SIZE))
+
+
+def _in_the_middle(label: QWidget) -> QHBoxLayout:
+    # An alignment flag would do, but a layout then asks no wrapped label how tall it is at its width.
+    row = QHBoxLayout()
+    row.addStretch(1)
+    row.addWidget(label, 100)
+    row.addStretch(1)
+    return row
 
 
 class StateStack(QStackedWidget):

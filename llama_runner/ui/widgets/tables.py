@@ -11,9 +11,10 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     QSortFilterProxyModel,
     Qt,
+    QTimer,
     Signal,
 )
-from PySide6.QtGui import QAction, QFont, QGuiApplication, QKeySequence
+from PySide6.QtGui import QAction, QBrush, QColor, QFont, QGuiApplication, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from llama_runner.core.text import visible_controls
@@ -22,6 +23,8 @@ from llama_runner.ui.theme import ROW_HEIGHT, mono_font, tooltip
 R = TypeVar("R")
 Index = QModelIndex | QPersistentModelIndex
 NO_INDEX: Final = QModelIndex()
+# A name is not worth showing in less.
+MIN_STRETCH_PX: Final = 150
 SORT_ROLE: Final = Qt.ItemDataRole.UserRole
 RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
@@ -141,11 +144,7 @@ class RowsModel(QAbstractTableModel, Generic[R]):
 
 
 def _brush(colour: str | None) -> Any:
-    if colour is None:
-        return None
-    from PySide6.QtGui import QBrush, QColor
-
-    return QBrush(QColor(colour))
+    return None if colour is None else QBrush(QColor(colour))
 
 
 class _Sorted(QSortFilterProxyModel):
@@ -209,6 +208,21 @@ class DataTable(QTableView, Generic[R]):
         # Long lists are not measured row by row.
         header.setResizeContentsPrecision(64)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Give the stretching columns what is left."""
+        super().resizeEvent(event)
+        self._fit_stretching()
+
+    def _fit_stretching(self) -> None:
+        columns = self.rows_model.columns
+        stretching = [number for number, column in enumerate(columns) if column.stretch]
+        if not stretching:
+            return
+        taken = sum(self.columnWidth(n) for n in range(len(columns)) if n not in stretching)
+        width = max((self.viewport().width() - taken) // len(stretching), MIN_STRETCH_PX)
+        for number in stretching:
+            self.setColumnWidth(number, width)
+
     def _add_copy_action(self) -> None:
         action = QAction(self.tr("Copy rows"), self)
         action.setShortcut(QKeySequence.StandardKey.Copy)
@@ -221,6 +235,8 @@ class DataTable(QTableView, Generic[R]):
         """Show these rows; the marked ones stay marked."""
         marked = self._selected_keys()
         self.rows_model.set_rows(rows)
+        # Once the other columns have taken their new widths.
+        QTimer.singleShot(0, self, self._fit_stretching)
         if marked and not self.selectionModel().hasSelection():
             self.select_keys(marked)
 

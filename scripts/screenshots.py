@@ -1,0 +1,238 @@
+"""Drives the real window, service, engine and demo model through their states and writes what it looks like.
+
+    python scripts/screenshots.py [--out DIR] [--looks light-1280x720,dark-1024x600,...]
+
+Each look runs in a process of its own: theme, size and scale are decided before Qt starts. Look at the
+pictures after every change to `ui/`; those in docs/images come from here.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QPushButton, QWidget
+
+    from llama_runner.ui.main_window import MainWindow
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+LOOKS: Final = ("light-1280x720", "dark-1280x720", "dark-1024x600", "light-1920x1080@2")
+LOOK_S: Final = 300
+PATIENCE_S: Final = 60.0
+PROMPT: Final = "Write a haiku about the sea, then list three facts about it as a Markdown table."
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Theme, size in logical pixels, scale."""
+
+    name: str
+    theme: str
+    width: int
+    height: int
+    scale: float
+
+
+def parse_look(text: str) -> Look:
+    """`dark-1280x720@2`."""
+    theme, _, rest = text.partition("-")
+    size, _, scale = rest.partition("@")
+    width, _, height = size.partition("x")
+    return Look(text, theme, int(width), int(height), float(scale or 1))
+
+
+class Camera:
+    """Takes pictures of the window and of its dialogs."""
+
+    def __init__(self, window: "MainWindow", out: Path, look: Look) -> None:
+        self.window = window
+        self._out, self._look = out, look
+        self._taken = 0
+
+    async def take(self, name: str, widget: "QWidget | None" = None) -> None:
+        """One picture, after what is pending was painted."""
+        await settle()
+        self._taken += 1
+        file = self._out / f"{self._look.name}-{self._taken:02d}-{name}.png"
+        (widget or self.window).grab().save(str(file), "PNG")
+        sys.stdout.write(f"{file}\n")
+
+
+async def settle(seconds: float = 0.4) -> None:
+    """Let timers, layouts and paints of a moment happen: a picture has no event of its own to wait for."""
+    await asyncio.sleep(seconds)
+
+
+async def until(condition: Callable[[], object], *, what: str, timeout_s: float = PATIENCE_S) -> None:
+    """Wait for what a person would wait for, looking as often as a person does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not condition():  # noqa: ASYNC110 - the window tells nobody what it shows
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise SystemExit(f"waited {timeout_s:g} s in vain: {what}") from error
+
+
+def button(root: "QWidget", text: str) -> "QPushButton":
+    """The visible button with this word on it."""
+    from PySide6.QtWidgets import QPushButton
+
+    found = [b for b in root.findChildren(QPushButton) if b.text() == text and b.isVisible()]
+    if not found:
+        raise SystemExit(f"there is no button {text!r}")
+    return found[0]
+
+
+async def drive(window: "MainWindow", out: Path, look: Look, *, demo: bool) -> None:
+    """Go through the states."""
+    from llama_runner.ui.theme import ThemeMode
+
+    window.theme.set_mode(ThemeMode(look.theme))
+    window.resize(look.width, look.height)
+    camera = Camera(window, out, look)
+    if demo:
+        await _drive_demo(window, camera)
+    else:
+        await _drive_empty(window, camera)
+
+
+async def _drive_empty(window: "MainWindow", camera: Camera) -> None:
+    """A fresh home without engine and models: every tab says what to do first."""
+    for key in ("discovery", "models", "chat", "arena", "stress", "monitor"):
+        window.open_tab(key)
+        await settle(1.0)
+        await camera.take(f"empty-{key}")
+    window.open_tab("discovery")
+    await settle()
+    await camera.take("notices")
+
+
+async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
+    """With the demo model: loading, answering, comparing, measuring."""
+    workspace = window.workspace
+    assert workspace is not None
+    window.open_tab("models")
+    await until(lambda: workspace.service.snapshot.instances, what="the service")
+    await camera.take("models-loading")
+    await until(lambda: window.target is not None, what="the demo model")
+    await settle(1.0)
+    await camera.take("models-ready")
+    window.open_tab("discovery")
+    await camera.take("discovery")
+    await _chat(window, camera)
+    for key in ("arena", "stress"):
+        window.open_tab(key)
+        await settle(0.6)
+        await camera.take(key)
+    window.open_tab("monitor")
+    await settle(2.5)
+    await camera.take("monitor")
+    window.dock.set_folded(True)
+    await camera.take("dock-folded")
+    window.dock.set_folded(False)
+    await _dialogs(window, camera)
+
+
+async def _chat(window: "MainWindow", camera: Camera) -> None:
+    from PySide6.QtWidgets import QPlainTextEdit
+
+    window.open_tab("chat")
+    await settle()
+    field = window.findChild(QPlainTextEdit, "chat-input")
+    if field is None:
+        return
+    field.setPlainText(PROMPT)
+    button(window, "Send").click()
+    await settle(1.2)
+    await camera.take("chat-streaming")
+    chat = window.workspace.chat if window.workspace is not None else None
+    assert chat is not None
+    await until(lambda: not any(chat.snapshot(c).busy for c in chat.conversations), what="the answer")
+    await camera.take("chat-done")
+
+
+async def _dialogs(window: "MainWindow", camera: Camera) -> None:
+    from PySide6.QtWidgets import QDialog
+
+    from llama_runner.ui.tabs import Severity
+
+    for open_dialog, name in (
+        (window.open_settings, "settings"),
+        (window.open_log, "log"),
+        (window.open_about, "about"),
+    ):
+        open_dialog()
+        await settle()
+        dialog = next(d for d in window.findChildren(QDialog) if d.isVisible())
+        await camera.take(name, dialog)
+        dialog.close()
+        await settle(0.1)
+    window.notify(
+        "The server at 192.168.1.20:8080 did not answer.",
+        severity=Severity.ERROR,
+        details="Start it, or take it off the list.",
+    )
+    await camera.take("notice")
+
+
+def run_child(look: Look, out: Path, *, demo: bool) -> int:
+    """The window in this process."""
+    from llama_runner.ui.app import run_window
+
+    failed: list[BaseException] = []
+
+    async def work(window: "MainWindow") -> None:
+        try:
+            await drive(window, out, look, demo=demo)
+        except BaseException as error:  # told by the exit code; the window closes either way
+            failed.append(error)
+            raise
+
+    with tempfile.TemporaryDirectory(prefix="llama-runner-pictures-") as home:
+        options = argparse.Namespace(
+            home=Path(home), demo=demo, debug=False, json=False, quiet=False, yes=True
+        )
+        code = run_window(options, drive=work)
+    if failed:
+        sys.stderr.write(f"{look.name}: {failed[0]!r}\n")
+    return 1 if failed else code
+
+
+def start_child(look: Look, out: Path, *, demo: bool) -> int:
+    """One look in a process of its own."""
+    env = dict(os.environ, QT_SCALE_FACTOR=str(look.scale), PYTHONPATH=str(ROOT))
+    if not env.get("DISPLAY") and sys.platform != "win32":
+        env["QT_QPA_PLATFORM"] = "offscreen"
+    command = [sys.executable, __file__, "--child", look.name, "--out", str(out)]
+    return subprocess.run(
+        [*command, *(["--demo"] if demo else [])], env=env, timeout=LOOK_S, check=False
+    ).returncode
+
+
+def main() -> int:
+    """All looks, empty and with the demo model."""
+    parser = argparse.ArgumentParser(description="Write pictures of the window in all its states.")
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "screenshots")
+    parser.add_argument("--looks", default=",".join(LOOKS))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--demo", action="store_true", help="only the states with the demo model")
+    parser.add_argument("--empty", action="store_true", help="only the states without any model")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.child:
+        return run_child(parse_look(args.child), args.out, demo=args.demo)
+    kinds = [demo for demo, wanted in ((False, not args.demo), (True, not args.empty)) if wanted]
+    looks = [parse_look(text) for text in args.looks.split(",")]
+    return max(start_child(look, args.out, demo=demo) for look in looks for demo in kinds)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main())

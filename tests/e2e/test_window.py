@@ -1,0 +1,168 @@
+"""The whole product as a person meets it: window, service, engine and models are the real ones."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+
+from tests.e2e.screen import is_available, virtual_screen
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="no Xvfb or openbox: run scripts/test.py once")
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+GONE_S: Final = 10.0
+SCENARIO_S: Final = 240.0
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """A virtual screen for all tests here."""
+    with virtual_screen() as name:
+        yield name
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: kept where LLAMA_RUNNER_PICTURES says, else thrown away with the test."""
+    folder = Path(os.environ.get("LLAMA_RUNNER_PICTURES") or tmp_path / "pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def two_models(home: Path, engine: Path, demo_model: Path) -> Path:
+    """A home with the engine configured and two model files."""
+    for name in ("alpha", "beta"):
+        folder = home / "models" / name
+        folder.mkdir(parents=True)
+        try:
+            os.link(demo_model, folder / f"{name}.gguf")
+        except OSError:
+            shutil.copyfile(demo_model, folder / f"{name}.gguf")
+    config = home / "config" / "app_config.json"
+    config.parent.mkdir()
+    paths = {"engine_path": {"linux": str(engine)}, "models_dir": {"linux": str(home / "models")}}
+    config.write_text(json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}}))
+    return home
+
+
+@pytest.fixture
+def any_port(home: Path) -> Path:
+    """A home whose service takes a free port."""
+    config = home / "config" / "app_config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"version": 1, "service": {"control_port": 0}}))
+    return home
+
+
+def start(display: str, scenario: str, pictures: Path, *options: str) -> "subprocess.Popen[str]":
+    """The window in a process of its own, worked by a scenario."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.driver", scenario, str(pictures), *options],
+        cwd=ROOT,
+        env={**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def play(display: str, scenario: str, pictures: Path, *options: str) -> dict[str, Any]:
+    """Run a scenario to its end: exit code 0, nothing left behind; returns its report."""
+    process = start(display, scenario, pictures, *options)
+    family = [psutil.Process(process.pid)]
+    try:
+        out, errors = process.communicate(timeout=SCENARIO_S)
+    finally:
+        process.kill()
+    assert out, errors
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert "failure" not in report, report["failure"] + errors
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors, errors
+    assert "never awaited" not in errors and "was destroyed" not in errors, errors
+    assert report["threads_left"] == []
+    assert report["files_left"] == []
+    psutil.wait_procs(family, GONE_S)
+    return report
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Living processes that were started for this home: they, or what started them, name it."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and any(str(home) in word for word in words):
+                found |= {process, *process.children(recursive=True)}
+        except psutil.Error:
+            continue
+    return sorted(found, key=lambda process: process.pid)
+
+
+@pytest.mark.timeout(300)
+def test_a_person_loads_chats_compares_measures_watches_and_closes(
+    display: str, two_models: Path, pictures: Path
+) -> None:
+    report = play(display, "first_light", pictures, "--home", str(two_models))
+
+    assert "Name three colours." in report["chat"]
+    assert "tok/s" in report["chat"] and "TTFT" in report["chat"]
+    assert len(report["arena"]) == 2
+    assert all(len(answer) > 20 for answer in report["arena_answers"])
+    assert report["stress"]
+    assert report["cpu_samples"] >= 3
+    assert {"cpu_pct", "ram_used_bytes", "disk_read_bps", "net_recv_bps"} <= set(report["names"])
+    saved = list((two_models / "data" / "runs").glob("*/run.json"))
+    assert len(saved) == 1
+    level = json.loads(saved[0].read_text())["levels"][0]
+    assert level["concurrency"] == 4 and level["requests"]["ok"] == 8
+    assert processes_of(two_models) == []
+
+
+@pytest.mark.timeout(180)
+def test_demo_opens_a_chat_with_the_model_loaded(display: str, any_port: Path, pictures: Path) -> None:
+    report = play(display, "demo", pictures, "--demo", "--home", str(any_port))
+
+    assert "tok/s" in report["chat"]
+    assert processes_of(any_port) == []
+
+
+@pytest.mark.timeout(180)
+def test_closing_while_an_answer_streams_ends_everything(
+    display: str, any_port: Path, pictures: Path
+) -> None:
+    report = play(display, "close_while_streaming", pictures, "--demo", "--home", str(any_port))
+
+    assert len(report["chat"]) > 200
+    assert processes_of(any_port) == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(sys.platform != "linux", reason="kill -9")
+def test_a_killed_window_takes_its_service_and_engines_along(
+    display: str, any_port: Path, pictures: Path
+) -> None:
+    process = start(display, "kill_me", pictures, "--demo", "--home", str(any_port))
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        assert process.stdout.readline() == "loaded\n"
+        relatives = [p for p in processes_of(any_port) if p.pid != process.pid]
+        assert len(relatives) >= 2, "a service and an engine"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    _, alive = psutil.wait_procs(relatives, GONE_S)
+    assert alive == []
+    assert processes_of(any_port) == []

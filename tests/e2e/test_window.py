@@ -116,7 +116,7 @@ def test_a_person_loads_chats_compares_measures_watches_and_closes(
     report = play(display, "first_light", pictures, "--home", str(two_models))
 
     assert "Name three colours." in report["chat"]
-    assert "tok/s" in report["chat"] and "TTFT" in report["chat"]
+    assert "tok/s" in report["chat"] and "first token" in report["chat"]
     assert len(report["arena"]) == 2
     assert all(len(answer) > 20 for answer in report["arena_answers"])
     assert report["stress"]

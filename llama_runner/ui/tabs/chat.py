@@ -1,0 +1,405 @@
+"""The chat tab: conversations on the left, the transcript on the right, what is written below it."""
+
+from typing import TYPE_CHECKING, Final
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from llama_runner.backends.live import AnswerState
+from llama_runner.chat.conversation import ConversationSnapshot, TurnView
+from llama_runner.core.errors import UsageError
+from llama_runner.ui.async_slots import async_slot_once, is_running, start_task
+from llama_runner.ui.tabs import Shell
+from llama_runner.ui.tabs.chat_list import ConversationList, title_of
+from llama_runner.ui.tabs.chat_view import ConversationView
+from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, tooltip
+from llama_runner.ui.widgets.answers import prefill_of, stage_of
+from llama_runner.ui.widgets.figures import FiguresHelp
+from llama_runner.ui.widgets.fold import FoldButton
+from llama_runner.ui.widgets.label import NameLabel, PlainLabel
+from llama_runner.ui.widgets.polling import Poller
+from llama_runner.ui.widgets.prompt_edit import PromptEdit
+from llama_runner.ui.widgets.questions import confirm
+from llama_runner.ui.widgets.safe_html import clean_text
+from llama_runner.ui.widgets.sampling import SamplingForm
+from llama_runner.ui.widgets.start_stop import StartStop
+from llama_runner.ui.widgets.states import StateStack
+from llama_runner.ui.widgets.transcript import TranscriptView
+
+if TYPE_CHECKING:
+    from llama_runner.workspace import Workspace
+
+LIST_WIDTH: Final = 190
+PROGRESS_WIDTH: Final = 120
+_STEPS: Final = 1000
+
+
+class ChatTab(QWidget):
+    """Talks to the shared target."""
+
+    def __init__(self, workspace: "Workspace", shell: Shell) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self._chat = workspace.chat
+        self._shell = shell
+        existing = self._chat.conversations
+        self._current = existing[-1] if existing else self._new_id()
+        self._seen: tuple[object, ...] = ()
+        self._drafts: dict[str, str] = {}
+        self._build_list()
+        self._build_transcript()
+        self._build_actions()
+        self._build_input()
+        self._lay_out()
+        self._add_shortcuts()
+        self._changes = self._chat.changed.subscribe(maxlen=64)
+        self.destroyed.connect(self._changes.close)
+        shell.target_changed.connect(self._show_target)
+        self._fill_list()
+        self._show_target()
+        self._show_system_prompt()
+        self._poller = Poller(self, self._read)
+        self.setFocusProxy(self._input)
+
+    # --- building ------------------------------------------------------------------------------------------
+
+    def _build_list(self) -> None:
+        self._list = ConversationList()
+        self._list.setObjectName("chat-list")
+        self._list.picked.connect(self._pick)
+        self._list.delete_wanted.connect(self._delete)
+        self._new_button = QPushButton(self.tr("New"))
+        self._new_button.setObjectName("chat-new")
+        self._new_button.setAccessibleName(self.tr("New conversation"))
+        self._new_button.setToolTip(tooltip(self.tr("New conversation (Ctrl+N)")))
+        self._shell.theme.give_icon(self._new_button, "mdi6.plus")
+        self._new_button.clicked.connect(self._begin_new)
+        self._delete_button = QPushButton(self.tr("Delete"))
+        self._delete_button.setObjectName("chat-delete")
+        self._delete_button.setAccessibleName(self.tr("Delete this conversation"))
+        self._delete_button.setToolTip(tooltip(self.tr("Delete this conversation, after a question")))
+        self._shell.theme.give_icon(self._delete_button, "mdi6.trash-can-outline")
+        self._delete_button.clicked.connect(self._delete)
+
+    def _build_transcript(self) -> None:
+        self._transcript = TranscriptView(self._shell.theme)
+        self._transcript.setObjectName("chat-transcript")
+        self._transcript.setAccessibleName(self.tr("Conversation"))
+        self._view = ConversationView(self._transcript)
+        self._stack = StateStack(self._shell.theme, self._transcript, icon="mdi6.message-text-outline")
+
+    def _build_actions(self) -> None:
+        self._status = PlainLabel(muted=True)
+        self._status.setObjectName("chat-status")
+        self._status.setAccessibleName(self.tr("State of the answer"))
+        self._progress = QProgressBar()
+        self._progress.setRange(0, _STEPS)
+        self._progress.setTextVisible(False)
+        self._progress.setFixedWidth(PROGRESS_WIDTH)
+        self._progress.setAccessibleName(self.tr("Prompt read"))
+        self._progress.hide()
+        self._again = self._flat_button("chat-regenerate", "mdi6.refresh", self.tr("Regenerate"))
+        self._again.clicked.connect(self._regenerate)
+        self._copy = self._flat_button("chat-copy", "mdi6.content-copy", self.tr("Copy answer"))
+        self._copy.clicked.connect(self._copy_answer)
+        self._figures_help = FiguresHelp(self._shell.theme)
+
+    def _flat_button(self, name: str, icon: str, word: str) -> QPushButton:
+        button = QPushButton(word)
+        button.setObjectName(name)
+        button.setAccessibleName(word)
+        button.setProperty("flat", True)
+        self._shell.theme.give_icon(button, icon)
+        return button
+
+    def _build_input(self) -> None:
+        theme = self._shell.theme
+        self._target = NameLabel(muted=True)
+        self._target.setObjectName("chat-target")
+        self._target.setAccessibleName(self.tr("Model that answers"))
+        self._system = PromptEdit(
+            name=self.tr("System prompt"),
+            placeholder=self.tr("Told to the model before the conversation; empty tells nothing."),
+            sends=False,
+        )
+        self._system.setObjectName("chat-system")
+        settings = self._workspace.settings.chat
+        self._sampling = SamplingForm(
+            temperature=settings.temperature, max_tokens=settings.max_tokens, wide=True
+        )
+        self._sampling.setObjectName("chat-options")
+        self._sampling.edited.connect(self._show_buttons)
+        self._system_fold = FoldButton(self.tr("System prompt"), self._system, theme)
+        self._options_fold = FoldButton(self.tr("Options"), self._sampling, theme)
+        self._input = PromptEdit(
+            name=self.tr("Message"),
+            placeholder=self.tr("Write a message. Enter sends, Shift+Enter begins a new line."),
+        )
+        self._input.setObjectName("chat-input")
+        self._input.submitted.connect(self._send)
+        self._input.textChanged.connect(self._show_buttons)
+        self._go = StartStop(
+            theme,
+            start=self.tr("Send"),
+            stop=self.tr("Stop"),
+            start_icon="mdi6.send",
+            names=("chat-send", "chat-stop"),
+            hints=(self.tr("Send (Enter)"), self.tr("Stop the answer and keep what came (Esc)")),
+        )
+        self._go.started.connect(self._send)
+        self._go.stopped.connect(self._stop)
+
+    def _lay_out(self) -> None:
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self._left_side())
+        splitter.addWidget(self._right_side())
+        splitter.setStretchFactor(0, 0)
+        splitter.setStretchFactor(1, 1)
+        splitter.setSizes([LIST_WIDTH, 10_000])
+        row = QHBoxLayout(self)
+        row.setContentsMargins(SPACE_M, SPACE_M, SPACE_M, SPACE_S)
+        row.addWidget(splitter)
+
+    def _left_side(self) -> QWidget:
+        side = QWidget()
+        column = QVBoxLayout(side)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACE_S)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(SPACE_S)
+        buttons.addWidget(self._new_button, 1)
+        buttons.addWidget(self._delete_button, 1)
+        column.addLayout(buttons)
+        column.addWidget(self._list, 1)
+        return side
+
+    def _right_side(self) -> QWidget:
+        side = QWidget()
+        column = QVBoxLayout(side)
+        column.setContentsMargins(SPACE_XS, 0, 0, 0)
+        column.setSpacing(SPACE_XS)
+        column.addWidget(self._stack, 1)
+        actions = QHBoxLayout()
+        actions.setSpacing(SPACE_S)
+        actions.addWidget(self._status)
+        actions.addWidget(self._progress)
+        actions.addStretch(1)
+        for button in (self._again, self._copy, self._figures_help):
+            actions.addWidget(button)
+        column.addLayout(actions)
+        about = QHBoxLayout()
+        about.setSpacing(SPACE_S)
+        about.addWidget(self._target, 1)
+        about.addWidget(self._system_fold)
+        about.addWidget(self._options_fold)
+        column.addLayout(about)
+        column.addWidget(self._system)
+        column.addWidget(self._sampling)
+        entry = QHBoxLayout()
+        entry.setSpacing(SPACE_S)
+        entry.addWidget(self._input, 1)
+        entry.addWidget(self._go, 0, Qt.AlignmentFlag.AlignBottom)
+        column.addLayout(entry)
+        return side
+
+    def _add_shortcuts(self) -> None:
+        # Of the window, so that they work wherever the focus is; a hidden tab does not hear them.
+        QShortcut(QKeySequence.StandardKey.New, self, self._begin_new)
+        self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self._stop)
+
+    # --- conversations -------------------------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        return self._chat.new_conversation(self._workspace.settings.chat.system_prompt)
+
+    def _begin_new(self) -> None:
+        if self._snapshot().messages:
+            self._pick(self._new_id())
+            self._fill_list()
+        self._input.setFocus()
+
+    def _pick(self, conversation_id: str) -> None:
+        if conversation_id == self._current:
+            return
+        self._keep_system_prompt()
+        self._drafts[self._current] = self._input.text
+        self._current = conversation_id
+        self._input.setPlainText(self._drafts.pop(conversation_id, ""))
+        self._show_system_prompt()
+        self._read()
+
+    @async_slot_once
+    async def _delete(self) -> None:
+        doomed = self._current
+        title = title_of(self._snapshot())
+        if self._snapshot().messages and not await confirm(
+            self,
+            title=self.tr("Delete a conversation"),
+            text=self.tr("Delete “{title}”?").format(title=title),
+            action=self.tr("Delete"),
+            details=self.tr("It cannot be brought back."),
+        ):
+            return
+        if doomed in self._chat.conversations:
+            await self._chat.delete(doomed)
+            self._view.drop(doomed)
+        self._drafts.pop(doomed, None)
+        if self._current == doomed:
+            left = self._chat.conversations
+            self._current = left[-1] if left else self._new_id()
+            self._input.setPlainText(self._drafts.pop(self._current, ""))
+            self._show_system_prompt()
+        self._fill_list()
+        self._read()
+        self._shell.say(self.tr("Deleted “{title}”.").format(title=title))
+
+    def _fill_list(self) -> None:
+        ids = reversed(self._chat.conversations)
+        self._list.fill([self._chat.snapshot(one) for one in ids], self._current)
+
+    def _snapshot(self) -> ConversationSnapshot:
+        return self._chat.snapshot(self._current)
+
+    def _show_system_prompt(self) -> None:
+        self._system.setPlainText(self._snapshot().system_prompt)
+
+    def _keep_system_prompt(self) -> None:
+        if self._system.text != self._snapshot().system_prompt:
+            self._chat.set_system_prompt(self._current, self._system.text)
+
+    # --- asking --------------------------------------------------------------------------------------------
+
+    def _why_not(self) -> str:
+        """Why nothing can be sent now; empty when it can."""
+        if self._shell.target is None:
+            return self.tr("Choose a model first.")
+        if not self._sampling.valid:
+            return self.tr("Correct the options first.")
+        return "" if self._input.text.strip() else self.tr("Write a message first.")
+
+    def _busy(self) -> bool:
+        return self._snapshot().busy or is_running(self, self._task_name(self._current))
+
+    @staticmethod
+    def _task_name(conversation_id: str) -> str:
+        return f"chat {conversation_id}"
+
+    def _send(self) -> None:
+        if self._busy():
+            return
+        if why_not := self._why_not():
+            self._shell.say(why_not)
+            return
+        text = self._input.text
+        self._input.clear()
+        self._input.setFocus()
+        start_task(self, self._ask(self._current, text), name=self._task_name(self._current))
+
+    async def _ask(self, conversation_id: str, text: str) -> None:
+        target = self._shell.target
+        try:
+            if target is None:
+                raise UsageError("The chosen model is gone.", "Choose another one.")
+            self._keep_system_prompt()
+            await self._chat.send(conversation_id, text, target, self._sampling.options)
+        except UsageError as error:
+            self._shell.report(error, doing=self.tr("sending the message"))
+            if self._current == conversation_id and not self._input.text:
+                self._input.setPlainText(text)
+
+    def _regenerate(self) -> None:
+        if self._busy() or not self._snapshot().messages or not self._sampling.valid:
+            return
+        start_task(self, self._ask_again(self._current), name=self._task_name(self._current))
+
+    async def _ask_again(self, conversation_id: str) -> None:
+        try:
+            self._keep_system_prompt()
+            self._view.forget_last(conversation_id)
+            await self._chat.regenerate(conversation_id, self._shell.target, self._sampling.options)
+        except UsageError as error:
+            self._shell.report(error, doing=self.tr("asking again"))
+
+    def _stop(self) -> None:
+        name = f"stop {self._current}"
+        if self._snapshot().busy and not is_running(self, name):
+            start_task(self, self._chat.stop(self._current), name=name)
+
+    def _copy_answer(self) -> None:
+        answer = self._last_answer(self._snapshot())
+        if answer is not None:
+            QGuiApplication.clipboard().setText(clean_text(answer.text))
+            self._shell.say(self.tr("Answer copied."))
+
+    # --- showing -------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        changed = {one for one in self._changes.drain() if one != self._current}
+        snapshot = self._snapshot()
+        self._view.show(snapshot)
+        for one in changed & set(self._chat.conversations):
+            self._list.change(self._chat.snapshot(one))
+        seen = (snapshot.id, snapshot.revision, self._busy())
+        if seen != self._seen:
+            self._seen = seen
+            self._list.change(snapshot)
+            self._show_state(snapshot)
+
+    def _show_state(self, snapshot: ConversationSnapshot) -> None:
+        if snapshot.messages:
+            self._stack.show_content()
+        else:
+            self._show_empty()
+        self._show_status(self._last_answer(snapshot))
+        self._show_buttons()
+
+    def _show_empty(self) -> None:
+        if self._shell.target is not None:
+            self._stack.show_empty(
+                self.tr("Ask something"),
+                self.tr("The answer appears here, with its figures below."),
+                (self.tr("Write a message"), self._input.setFocus),
+            )
+            return
+        self._stack.show_empty(
+            self.tr("Choose a model to talk to"),
+            self.tr("Load one of your own models, or find a server that already runs."),
+            (self.tr("Load a model"), lambda: self._shell.open_tab("models")),
+            (self.tr("Find servers"), lambda: self._shell.open_tab("discovery")),
+        )
+
+    def _show_status(self, answer: TurnView | None) -> None:
+        read = None if answer is None else prefill_of(answer)
+        self._progress.setVisible(read is not None)
+        self._progress.setValue(round((read or 0.0) * _STEPS))
+        self._status.setText("" if answer is None else stage_of(answer))
+
+    def _show_buttons(self) -> None:
+        answer = self._last_answer(self._snapshot())
+        busy = self._busy()
+        failed = answer is not None and answer.state in (AnswerState.ERROR, AnswerState.TRUNCATED)
+        word = self.tr("Retry") if failed else self.tr("Regenerate")
+        if self._again.text() != word:
+            self._again.setText(word)
+            self._again.setAccessibleName(word)
+        self._again.setEnabled(answer is not None and not busy and self._sampling.valid)
+        self._copy.setEnabled(answer is not None and bool(answer.text))
+        self._go.set_running(busy)
+        self._escape.setEnabled(busy)
+        why_not = self._why_not()
+        self._go.set_ready(not why_not, why_not)
+
+    def _show_target(self) -> None:
+        target = self._shell.target
+        self._target.set_name(
+            self.tr("No model chosen") if target is None else self.tr("To {label}").format(label=target.label)
+        )
+        if not self._snapshot().messages:
+            self._show_empty()
+        self._show_buttons()
+
+    @staticmethod
+    def _last_answer(snapshot: ConversationSnapshot) -> TurnView | None:
+        return snapshot.messages[-1] if snapshot.messages else None

@@ -1,6 +1,8 @@
 """The control API as typed calls. No policy: finding and starting the service is the launcher's job."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from llama_runner.control.values import (
     LoadRequest,
     LogChunk,
     ModelList,
+    Released,
     parse_answer,
     to_json,
 )
@@ -32,6 +35,8 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S: Final = 2.0
 # Listing models may read the headers of hundreds of files on a slow disk.
 ANSWER_TIMEOUT_S: Final = 30.0
+# Letting go happens when the program ends: a service that hangs must not hold it up.
+RELEASE_TIMEOUT_S: Final = 5.0
 # Beyond the time a waiting request asked for.
 WAIT_MARGIN_S: Final = 10.0
 
@@ -113,6 +118,34 @@ class ControlClient:
         except ValueError as error:
             raise errors.ServiceError("The service sent settings that are no JSON.", "Restart it.") from error
         return settings if isinstance(settings, dict) else {}
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[None]:
+        """Rely on a service that somebody else owns: it does not end with its owner inside the block.
+
+        Raises:
+            ServiceError: It is ending already.
+        """
+        with translate_errors(self.url):
+            request = self._http.build_request(
+                "GET",
+                f"{self.url}{API_PREFIX}/lease",
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            )
+            response = await self._http.send(request, stream=True)
+        async with aclosing(response):
+            if response.is_error:
+                content = await response.aread()
+                raise error_in(content) or errors.ServiceError(
+                    "The service cannot be relied on.", "See its log."
+                )
+            yield
+
+    async def release(self) -> bool:
+        """Let go of a service we own; whether it ends. It stays while others hold a lease."""
+        content = await self._request("POST", "release", body={}, timeout_s=RELEASE_TIMEOUT_S)
+        return parse_answer(Released, content, endpoint=f"{API_PREFIX}/release").ending
 
     async def keep(self, keep: bool) -> None:
         """Say whether an owned service stays when its owner goes."""

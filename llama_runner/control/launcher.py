@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,11 +102,22 @@ class OwnedService:
         self.keep = keep
 
     async def close(self) -> None:
-        """End it and wait until it is gone, or leave it running when it is to be kept. Idempotent."""
-        if self.keep:
+        """End it and wait until it is gone; leave it when it is to be kept or others use it. Idempotent."""
+        if self.keep or not await self._ends():
             self._program.let_go()
         else:
             await _end(self._program)
+
+    async def _ends(self) -> bool:
+        try:
+            return await self.client.release()
+        except (ServerError, ServiceError) as error:
+            log.info("service not asked to let go reason=%s", error.kind)
+            return True
+        except asyncio.CancelledError:
+            # It sees the end of its stdin and decides by itself.
+            self._program.let_go()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +126,33 @@ class ServiceConnection:
 
     Attributes:
         owned: Set when we started it.
+        lease: Set when somebody else did: what keeps it from ending with that one while we rely on it.
     """
 
     client: ControlClient
     owned: OwnedService | None = None
+    lease: AsyncExitStack | None = None
 
     async def close(self) -> None:
-        """End the service if it is ours."""
+        """End the service if it is ours and nobody else relies on it; let go of it otherwise."""
         if self.owned is not None:
             await self.owned.close()
+        if self.lease is not None:
+            await self.lease.aclose()
+
+
+async def find_service(home: Home, *, http: httpx.AsyncClient) -> ServiceConnection | None:
+    """The service of `home` that runs now, held with a lease; None when none does or it is ending."""
+    client = await attach(home, http=http)
+    if client is None:
+        return None
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(client.lease())
+        except (ServerError, ServiceError) as error:
+            log.info("service went away while it was found reason=%s", error.kind)
+            return None
+        return ServiceConnection(client, lease=stack.pop_all())
 
 
 async def start_owned(
@@ -173,8 +203,8 @@ async def attach_or_start(
     """
     deadline_s = asyncio.get_running_loop().time() + START_LIMIT_S
     while True:
-        if (client := await attach(home, http=http)) is not None:
-            return ServiceConnection(client)
+        if (found := await find_service(home, http=http)) is not None:
+            return found
         try:
             owned = await start_owned(home, http=http, demo=demo, keep_serving=keep_serving)
         except AlreadyRunningError:

@@ -156,6 +156,13 @@ class KeepRequest:
     keep: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What the service does after its owner let go: it stays while other programs rely on it."""
+
+    ending: bool
+
+
 def to_json(value: Any) -> dict[str, Any]:
     """The JSON object of one of these values."""
     return asdict(value)

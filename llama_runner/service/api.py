@@ -25,6 +25,7 @@ from llama_runner.control.values import (
     KeepRequest,
     LoadRequest,
     LogChunk,
+    Released,
     parse_body,
     to_json,
 )
@@ -45,6 +46,7 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.catalogue import ModelCatalogue
 from llama_runner.runtime.instance import InstanceSnapshot
+from llama_runner.service.lease import LeaseResponse
 from llama_runner.service.state import ServiceState
 from llama_runner.service.views import instance_view, launch_options, model_list_view
 
@@ -131,6 +133,8 @@ class ControlApi:
             ("GET", "/instances/{id}/log", self.log_lines),
             ("GET", "/engine", self.engine_info),
             ("GET", "/settings", self.settings),
+            ("GET", "/lease", self.lease),
+            ("POST", "/release", self.release),
             ("POST", "/keep", self.keep),
             ("POST", "/shutdown", self.shutdown),
         )
@@ -199,6 +203,16 @@ class ControlApi:
     async def settings(self, request: Request) -> Response:
         """GET settings."""
         return JSONResponse(self.config().model_dump(mode="json"))
+
+    async def lease(self, request: Request) -> Response:
+        """GET lease: an answer that lasts as long as the client relies on the service."""
+        self._refuse_when_closing()
+        return LeaseResponse(self.state, self.tasks)
+
+    async def release(self, request: Request) -> Response:
+        """POST release: the owner goes; says whether the service goes with it."""
+        self.state.owner_gone()
+        return _json(Released(ending=self.state.closing))
 
     async def keep(self, request: Request) -> Response:
         """POST keep."""

@@ -32,6 +32,8 @@ class ServiceState:
         self.stop_requested = asyncio.Event()
         self.hurried = asyncio.Event()
         self._notices: list[str] = []
+        self._clients = 0
+        self._orphaned = False
         self._clock = clock
         self._started_ns = clock.now_ns()
 
@@ -63,10 +65,23 @@ class ServiceState:
             self.hurried.set()
         self.stop_requested.set()
 
+    def client_came(self) -> None:
+        """Another program than the owner relies on the service."""
+        self._clients += 1
+
+    def client_went(self) -> None:
+        """It does no longer; after the last one an ownerless service ends."""
+        self._clients -= 1
+        if self._orphaned and not self._clients and not self.keep and not self.closing:
+            self.request_stop("last client gone")
+
     def owner_gone(self) -> None:
         """The program that started the service has ended or let go of it."""
         if self.keep:
             log.info("owner gone, service kept")
             self.owned = False
+        elif self._clients:
+            log.info("owner gone, service stays for others clients=%d", self._clients)
+            self._orphaned = True
         elif not self.closing:
             self.request_stop("owner gone")

@@ -15,7 +15,7 @@ import httpx
 
 from llama_runner.backends.base import Engine, ModelInfo, Target
 from llama_runner.control.client import ControlClient
-from llama_runner.control.launcher import ServiceConnection, attach, attach_or_start
+from llama_runner.control.launcher import ServiceConnection, attach_or_start, find_service
 from llama_runner.control.values import (
     MAX_WAIT_S,
     EngineInfo,
@@ -125,8 +125,8 @@ class ServiceLink:
     async def attach(self) -> bool:
         """Use the service that runs already, if one does; never start one."""
         async with self._connecting:
-            if self._connection is None and (client := await attach(self._home, http=self._http)):
-                await self._adopt(ServiceConnection(client))
+            if self._connection is None and (found := await find_service(self._home, http=self._http)):
+                await self._adopt(found)
             return self._connection is not None
 
     async def ensure(self) -> ControlClient:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from llama_runner.telemetry.collector import TelemetryCollector
 
 log = logging.getLogger(__name__)
+
+# The demo model is so small that now and then it rambles until its context is full: minutes of nothing.
+DEMO_MAX_TOKENS: Final = 512
 
 
 class Workspace:
@@ -100,7 +103,8 @@ class Workspace:
     def sampling_options(self) -> SamplingOptions:
         """What the settings say about sampling."""
         chat = self.settings.chat
-        return SamplingOptions(temperature=chat.temperature, max_tokens=chat.max_tokens)
+        longest = DEMO_MAX_TOKENS if self.demo and chat.max_tokens is None else chat.max_tokens
+        return SamplingOptions(temperature=chat.temperature, max_tokens=longest)
 
     @cached_property
     def stress(self) -> "StressManager":

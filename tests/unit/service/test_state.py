@@ -39,6 +39,41 @@ async def test_an_owner_that_goes_while_the_service_ends_is_no_hurry() -> None:
     assert not state.hurried.is_set()
 
 
+async def test_an_owner_that_goes_leaves_the_service_to_those_who_rely_on_it() -> None:
+    state = make_state()
+    state.client_came()
+    state.client_came()
+
+    state.owner_gone()
+    state.owner_gone()
+    state.client_went()
+    assert not state.closing
+
+    state.client_went()
+    assert state.closing
+    assert not state.hurried.is_set()
+
+
+async def test_clients_that_go_before_the_owner_end_nothing() -> None:
+    state = make_state()
+    state.client_came()
+    state.client_went()
+    assert not state.closing
+
+    state.owner_gone()
+    assert state.closing
+
+
+async def test_an_ownerless_service_that_is_to_stay_stays() -> None:
+    state = make_state()
+    state.client_came()
+    state.owner_gone()
+    state.keep = True
+    state.client_went()
+
+    assert not state.closing
+
+
 async def test_notices_are_kept_once_and_bounded() -> None:
     state = make_state()
     for number in range(3 * MAX_NOTICES):

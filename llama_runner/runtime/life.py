@@ -124,7 +124,7 @@ class Life:
             self._around.environ, self._around.platform, frozen=bool(getattr(sys, "frozen", False))
         )
         self._spawned_ns = self._around.clock.now_ns()
-        self._output.take(f"$ {' '.join(self._launch.argv)}".encode())
+        self._output.note(f"$ {' '.join(self._launch.argv)}")
         try:
             child = await spawn(
                 self._launch.argv, env=env | dict(self._launch.env), stdin=PIPE, stdout=PIPE, stderr=PIPE

@@ -118,6 +118,10 @@ class Output:
         self._kept_bytes += len(line) + 1
         self._keep(one_line(line.decode("utf-8", errors="replace"), MAX_LINE_CHARS))
 
+    def note(self, line: str) -> None:
+        """Keep a line of ours among the child's."""
+        self._keep(one_line(line, MAX_LINE_CHARS))
+
     def last_words(self) -> list[str]:
         """The last lines of this child, also those left out of the ring in a flood."""
         return [line[:MAX_LINE_CHARS].decode("utf-8", errors="replace") for line in self._last_words]

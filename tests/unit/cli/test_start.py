@@ -116,3 +116,12 @@ def test_without_a_display_it_says_so_and_serves(home: Path) -> None:
     assert said.startswith("No display was found")
     assert ready.startswith("The service runs")
     assert process.returncode == 0
+
+
+def test_the_selftest_of_a_checkout_passes() -> None:
+    done = _start("--selftest")
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[2] for line in done.stderr.splitlines() if line.startswith("selftest:")] == [
+        "ok"
+    ] * 3

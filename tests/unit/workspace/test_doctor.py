@@ -1,13 +1,18 @@
 """What the doctor sees, and what it advises."""
 
+import os
 import socket
 from pathlib import Path, PureWindowsPath
 
 import pytest
 
+from llama_runner.control.runfile import RunFile, write_run_file
 from llama_runner.core.config import Problem, Severity
 from llama_runner.core.paths import current_home
 from llama_runner.core.settings import AppConfig
+from llama_runner.runtime.catalogue import ModelFile
+from llama_runner.system import screen_libraries
+from llama_runner.system.identity import identity
 from llama_runner.workspace import checks
 from llama_runner.workspace.checks import Check, Status
 from llama_runner.workspace.doctor import DoctorReport, examine
@@ -150,3 +155,57 @@ def test_a_corrected_setting_is_only_a_notice() -> None:
 def test_the_demo_is_optional() -> None:
     assert checks.check_demo(None, None).status is Status.OK
     assert "--demo" in checks.check_demo(None, Path("model.gguf")).fix
+
+
+def _model(name: str, problem: str | None) -> ModelFile:
+    return ModelFile(name, Path(name), None, None, problem, "models folder")
+
+
+def test_models_that_cannot_be_used_are_told_with_the_first_reason(tmp_path: Path) -> None:
+    """G1: a file that is no model."""
+    models = (
+        _model("good", None),
+        _model("bad", "bad.gguf is an HTML page."),
+        _model("worse", "It is empty."),
+    )
+
+    check = checks.check_models(tmp_path, configured="", models=models)
+
+    assert check.status is Status.WARNING
+    assert "1 usable model. Not usable: bad.gguf is an HTML page. (and 1 more)" in check.detail
+
+
+def test_libraries_that_a_window_lacks_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "missing_screen_libraries", lambda: {"libEGL.so.1": "libegl1"})
+
+    check = checks.check_display({"DISPLAY": ":0"}, "linux")
+
+    assert check.status is Status.WARNING
+    assert check.fix.endswith("apt-get install libegl1")
+    assert checks.check_display({}, "win32").status is Status.OK
+
+
+def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F31: little room left."""
+    monkeypatch.setattr(checks, "LOW_DISK_BYTES", 1 << 62)
+
+    assert checks.check_folder("data folder", tmp_path).status is Status.WARNING
+
+
+async def test_a_running_service_is_found_by_its_run_file(home: Path) -> None:
+    place = current_home()
+    me = identity(os.getpid())
+    assert me is not None
+    write_run_file(place, RunFile(me.pid, me.create_time, "http://127.0.0.1:9", "token", "0.1.0"))
+
+    check = await checks.check_control_port(place, AppConfig())
+
+    assert check.status is Status.OK
+    assert f"http://127.0.0.1:9 (pid {me.pid})" in check.detail
+
+
+def test_a_screen_library_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = {"libno-such-thing.so.9": "libno-such-thing9"}
+    monkeypatch.setattr(screen_libraries, "SCREEN_LIBRARIES", libraries)
+
+    assert screen_libraries.missing_screen_libraries() == libraries

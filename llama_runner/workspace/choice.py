@@ -67,8 +67,9 @@ def choose_local(
         if len(ids) == 1:
             return ids[0]
     if not usable:
+        why = "; ".join(f"{m.id}: {m.problem}".rstrip(".") for m in models[:3])
         raise ModelFileError(
-            "There is no model to load.",
+            f"No model can be loaded ({why})." if why else "There is no model to load.",
             "Put a GGUF file into the models folder (`doctor` shows which), or add --demo.",
         )
     raise UsageError("There are several models.", f"Name one with --model: {_names(usable)}.")

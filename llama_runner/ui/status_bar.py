@@ -71,10 +71,13 @@ class StatusBar(QFrame):
 
     def _running(self, snapshot: "ServiceSnapshot") -> str:
         ready = sum(instance.state == "ready" for instance in snapshot.instances)
-        in_flight = sum(instance.in_flight or 0 for instance in snapshot.instances)
         models = self.tr("1 model loaded") if ready == 1 else self.tr("{n} models loaded").format(n=ready)
-        requests = self.tr("1 request") if in_flight == 1 else self.tr("{n} requests").format(n=in_flight)
-        return self.tr("● service: running, {models} · {requests}").format(models=models, requests=requests)
+        words = self.tr("● service: running, {models}").format(models=models)
+        counted = [i.in_flight for i in snapshot.instances if i.in_flight is not None]
+        if not counted:
+            return words
+        requests = self.tr("1 request") if sum(counted) == 1 else self.tr("{n} requests")
+        return f"{words} · {requests.format(n=sum(counted))}"
 
     def _show_service(self, text: str, status: str) -> None:
         self._service.setText(text)

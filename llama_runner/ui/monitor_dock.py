@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llama_runner.ui.widgets.charts import Sparkline
 
 SPAN_S: Final = 60.0
+# The curve of a rate ends no lower than this: a few bytes are not worth a peak.
+LEAST_RATE_BPS: Final = 1024.0**2
 # Samples come once a second; four looks a second show each one soon.
 LOOK_MS: Final = 250
 FOLDED_HEIGHT: Final = 34
@@ -31,7 +33,7 @@ class Gauge:
 
     Attributes:
         value: The present value in words, with its unit.
-        top: Upper end of the curve's axis, None to follow the data.
+        top: Upper end of the curve's axis, None to follow the data down to `least_top`.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Gauge:
     value: Callable[["Sample"], str]
     colour: int
     top: float | None = None
+    least_top: float = 1.0
 
 
 def _words(text: str) -> str:
@@ -69,11 +72,11 @@ GAUGES: Final = (
     ),
     Gauge(
         _words("Disk read"), _words("Bytes read per second from all disks: a loading model shows here."),
-        "disk_read_bps", lambda s: format.size_rate(s.disk_read_bps), 5,
+        "disk_read_bps", lambda s: format.size_rate(s.disk_read_bps), 5, least_top=LEAST_RATE_BPS,
     ),
     Gauge(
         _words("Network in"), _words("Bytes received per second, this machine's own traffic left out."),
-        "net_recv_bps", lambda s: format.size_rate(s.net_recv_bps), 6,
+        "net_recv_bps", lambda s: format.size_rate(s.net_recv_bps), 6, least_top=LEAST_RATE_BPS,
     ),
 )  # fmt: skip
 
@@ -115,7 +118,11 @@ class _Card(QWidget):
             from llama_runner.ui.widgets.charts import Sparkline
 
             self._spark = Sparkline(
-                self._theme, name=self._title.text(), colour=self._gauge.colour, top=self._gauge.top
+                self._theme,
+                name=self._title.text(),
+                colour=self._gauge.colour,
+                top=self._gauge.top,
+                least_top=self._gauge.least_top,
             )
             self._column.addWidget(self._spark, 1)
         series = telemetry.series(self._gauge.series)

@@ -67,6 +67,7 @@ QTableView, QTreeView, QListView { background: $surface; alternate-background-co
     selection-background-color: $selection; selection-color: $text; }
 QTableView:focus, QTreeView:focus, QListView:focus { border: 1px solid $accent; }
 QTableView::item { padding: 0 8px; border: none; }
+QListView::item { padding: 4px 8px; }
 QTableView::item:selected { background: $selection; color: $text; }
 QHeaderView { background: $raised; border: none; }
 QHeaderView::section { background: $raised; color: $muted; border: none; border-bottom: 1px solid $border;

@@ -49,6 +49,7 @@ class ChartSpec:
         show: How a value (as it comes) is printed.
         divide_by: From the value as it comes to the axis.
         top: Fixed upper end of the axis, None to follow the data.
+        least_top: The axis that follows the data ends no lower, so that noise does not fill the chart.
         hint: What is measured, for the tooltip.
         headline: Whether the first curve's present value stands above the chart.
     """
@@ -59,6 +60,7 @@ class ChartSpec:
     show: Callable[[float | None], str]
     divide_by: float = 1.0
     top: float | None = None
+    least_top: float = 1.0
     hint: str = ""
     headline: bool = True
 
@@ -96,9 +98,11 @@ class _Plot(pg.PlotWidget):
 class Sparkline(QWidget):
     """A small curve without axes."""
 
-    def __init__(self, theme: Theme, *, name: str, colour: int, top: float | None) -> None:
+    def __init__(
+        self, theme: Theme, *, name: str, colour: int, top: float | None, least_top: float = 1.0
+    ) -> None:
         super().__init__()
-        self._theme, self._colour, self._top = theme, colour, top
+        self._theme, self._colour, self._top, self._least_top = theme, colour, top, least_top
         self._plot = _Plot(name=name)
         self._plot.hideAxis("left")
         self._plot.hideAxis("bottom")
@@ -118,7 +122,7 @@ class Sparkline(QWidget):
             return
         self._curve.setData(t_s - t_s[-1], values)
         self._plot.setXRange(-span_s, 0.0, padding=0)
-        self._plot.setYRange(0.0, upper_end(values, self._top), padding=0)
+        self._plot.setYRange(0.0, upper_end(values, self._top, least=self._least_top), padding=0)
 
     def _paint_theme(self) -> None:
         colour = QColor(self._theme.series_colour(self._colour))
@@ -128,13 +132,12 @@ class Sparkline(QWidget):
         self._curve.setBrush(pg.mkBrush(fill))
 
 
-def upper_end(values: FloatArray, top: float | None) -> float:
-    """Upper end of the axis: fixed, or a little above the highest value; 1 when there is none."""
+def upper_end(values: FloatArray, top: float | None, *, least: float = 1.0) -> float:
+    """Upper end of the axis: fixed, or a little above the highest value and never below `least`."""
     if top is not None:
         return top
     finite = values[np.isfinite(values)]
-    highest = float(finite.max()) if finite.size else 0.0
-    return highest * HEADROOM if highest > 0 else 1.0
+    return max(float(finite.max()) * HEADROOM if finite.size else 0.0, least)
 
 
 class Chart(QWidget):
@@ -212,7 +215,7 @@ class Chart(QWidget):
             line.setData(self._t_s, one / self.spec.divide_by)
         self._plot.setXRange(-span_s, 0.0, padding=0)
         seen = np.concatenate([one[self._t_s >= -span_s] for one in values]) if t_s.size else np.empty(0)
-        top = self.spec.top if self.spec.top is not None else upper_end(seen, None) / self.spec.divide_by
+        top = upper_end(seen / self.spec.divide_by, self.spec.top, least=self.spec.least_top)
         self._plot.setYRange(0.0, top, padding=0)
         self._show_present()
 

@@ -201,9 +201,8 @@ class DataTable(QTableView, Generic[R]):
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(48)
         for number, column in enumerate(self.rows_model.columns):
-            mode = (
-                QHeaderView.ResizeMode.Stretch if column.stretch else QHeaderView.ResizeMode.ResizeToContents
-            )
+            # Not Qt's Stretch: that squeezes to nothing where it should scroll.
+            mode = QHeaderView.ResizeMode.Fixed if column.stretch else QHeaderView.ResizeMode.ResizeToContents
             header.setSectionResizeMode(number, mode)
         # Long lists are not measured row by row.
         header.setResizeContentsPrecision(64)

@@ -145,7 +145,7 @@ class TranscriptView(SafeBrowser):
         if message.note is None:
             message.note = QTextCursor(message.body)
             with _pinned(message.body):
-                message.note.insertBlock(QTextBlockFormat(), QTextCharFormat())
+                message.note.insertBlock(self._note_block(), QTextCharFormat())
         cursor = QTextCursor(message.note.block())
         cursor.movePosition(QTextCursor.MoveOperation.EndOfBlock, QTextCursor.MoveMode.KeepAnchor)
         cursor.insertText(clean_text(message.note_text).replace("\n", " "), self._note_format())
@@ -202,6 +202,12 @@ class TranscriptView(SafeBrowser):
         char = QTextCharFormat()
         char.setForeground(QColor(self.theme.colours.muted))
         return char
+
+    @staticmethod
+    def _note_block() -> QTextBlockFormat:
+        block = QTextBlockFormat()
+        block.setTopMargin(SPACE_XS)
+        return block
 
     def _note_format(self) -> QTextCharFormat:
         char = self._muted_format()

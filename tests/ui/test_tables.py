@@ -1,0 +1,88 @@
+"""Tables: sorting, selection that survives new rows, copying."""
+
+from dataclasses import dataclass
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication, QKeySequence
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from llama_runner.core import format
+from llama_runner.ui.widgets.tables import Column, DataTable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    speed: float | None
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    Column("Name", lambda row: row.name, stretch=True),
+    Column("Speed", lambda row: format.number(row.speed), lambda row: row.speed, number=True),
+)
+ROWS = (Row("b", 10.0), Row("a", None), Row("c", 9.0))
+
+
+@pytest.fixture
+def table(qtbot: QtBot) -> DataTable[Row]:
+    made: DataTable[Row] = DataTable(COLUMNS, lambda row: row.name, name="Speeds")
+    qtbot.addWidget(made)
+    made.resize(500, 300)
+    made.set_rows(ROWS)
+    made.show()
+    return made
+
+
+def column(table: DataTable[Row], number: int) -> list[str]:
+    model = table.model()
+    return [model.index(row, number).data() for row in range(model.rowCount())]
+
+
+def test_unknown_is_last_whichever_way_a_column_is_sorted(table: DataTable[Row]) -> None:
+    table.sortByColumn(1, Qt.SortOrder.AscendingOrder)
+    assert column(table, 0) == ["c", "b", "a"]
+    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    assert column(table, 0) == ["b", "c", "a"]
+
+
+def test_ctrl_c_copies_rows_as_tab_separated_text_with_headings(table: DataTable[Row]) -> None:
+    table.select_keys({"b"})
+    table.setFocus()
+    QTest.keySequence(table, QKeySequence(QKeySequence.StandardKey.Copy))
+    assert QGuiApplication.clipboard().text() == "Name\tSpeed\nb\t10.0"
+
+
+def test_the_selection_survives_new_rows(table: DataTable[Row]) -> None:
+    table.select_keys({"c"})
+    table.set_rows((Row("x", 1.0), Row("c", 12.0)))
+    assert table.current == Row("c", 12.0)
+    table.set_rows((Row("x", 1.0), Row("c", 13.0)))
+    assert table.current == Row("c", 13.0)
+    table.set_rows((Row("x", 1.0),))
+    assert table.current is None
+
+
+def test_names_from_outside_are_plain_in_cells_and_tooltips(table: DataTable[Row]) -> None:
+    """U15."""
+    table.set_rows((Row("<b>bold</b> & \u202egpj.exe %s {}", 1.0), Row("x" * 10_000, 2.0)))
+    index = table.model().index(0, 0)
+    assert index.data() == "<b>bold</b> & ⟨U+202E⟩gpj.exe %s {}"
+    assert "<b>" not in index.data(Qt.ItemDataRole.ToolTipRole)
+    assert len(table.model().index(1, 0).data()) <= 256
+
+
+def test_numbers_are_right_aligned_and_a_name_keeps_some_room(table: DataTable[Row]) -> None:
+    alignment = table.model().index(0, 1).data(Qt.ItemDataRole.TextAlignmentRole)
+    assert alignment & Qt.AlignmentFlag.AlignRight
+    table.resize(120, 300)
+    QApplication.processEvents()
+    assert table.columnWidth(0) >= 150
+
+
+def test_ten_thousand_rows_are_shown_and_filtered_quickly(table: DataTable[Row], qtbot: QtBot) -> None:
+    table.set_rows([Row(f"row {number}", float(number)) for number in range(10_000)])
+    table.set_filter("row 999")
+    assert table.model().rowCount() == 11

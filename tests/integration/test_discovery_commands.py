@@ -1,0 +1,128 @@
+"""`discover` and `servers` on the command line: JSON shapes, words, exit codes."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from llama_runner.cli.app import run
+from llama_runner.core.text import visible_controls
+from llama_runner.net.ports import pick_free_port
+from tests.fakes import model_servers
+from tests.fakes.model_servers import Reply, simulated
+from tests.integration.program import Done
+
+
+async def command(*arguments: str) -> Done:
+    """Run a command in this process, beside the servers of the test."""
+    out, err = io.StringIO(), io.StringIO()
+    code = await asyncio.to_thread(run, arguments, stdout=out, stderr=err)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+async def test_discover_prints_the_agreed_document(home: Path) -> None:
+    async with simulated(model_servers.llama_server("tiny")) as server:
+        done = await command("discover", "--hosts", server.host, "--ports", f"{server.port},1", "--json")
+
+    document = done.json()
+    assert done.code == 0
+    assert set(document) >= {"servers", "probed", "elapsed_s"}
+    assert document["probed"] == 2
+    (found,) = document["servers"]
+    assert set(found) >= {"url", "engine", "certainty", "version", "status", "latency_s", "models"}
+    assert (found["url"], found["engine"], found["status"]) == (server.url, "llama-server", "online")
+    assert (found["certainty"], found["version"]) == ("certain", "b9000-abc")
+    (model,) = found["models"]
+    assert (model["id"], model["context_length"]) == ("tiny", 4096)
+    assert "capabilities" in model
+
+
+async def test_discover_says_in_words_what_was_found_and_what_was_not(home: Path) -> None:
+    async with (
+        simulated(model_servers.ollama("llama3:latest")) as server,
+        simulated({}, host="127.0.0.3", otherwise=Reply(b"<html>")) as page,
+    ):
+        done = await command(
+            "discover", "--hosts", "127.0.0.2,127.0.0.3", "--ports", f"{server.port},{page.port}"
+        )
+
+    assert done.code == 0
+    assert server.url in done.stdout
+    assert "llama3:latest" in done.stdout
+    assert f"Not listed: {page.url}" in done.stderr
+    assert "web page" in done.stderr
+
+
+async def test_d7_hostile_model_names_are_plain_text_on_the_terminal(home: Path) -> None:
+    name = "\x1b[31mred\u202e" + "x" * 5000
+    async with simulated(model_servers.generic(name)) as server:
+        done = await command("discover", "--hosts", server.host, "--ports", str(server.port))
+
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 400
+    assert visible_controls("\u202e") in done.stdout
+
+
+async def test_discover_without_any_server_is_no_error(home: Path) -> None:
+    done = await command("discover", "--ports", str(pick_free_port()))
+
+    assert (done.code, done.stdout) == (0, "No model server was found.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--ports", "x"), ("--ports", "0"), ("--ports", "1,99999"), ("--hosts", "127.1"), ("--timeout", "0")],
+)
+async def test_discover_refuses_what_is_no_host_or_port(home: Path, arguments: tuple[str, ...]) -> None:
+    done = await command("discover", *arguments, "--json")
+
+    assert done.code == 2
+    assert done.json()["error"]["kind"] == "usage"
+
+
+async def test_servers_are_added_listed_checked_and_removed(home: Path) -> None:
+    async with simulated(model_servers.vllm("big")) as server:
+        added = await command("servers", "add", server.url, "--json")
+        assert added.json()["servers"][0]["status"] == "online"
+
+        listed = await command("servers", "list", "--json")
+        assert [(s["url"], s["engine"], s["status"]) for s in listed.json()["servers"]] == [
+            (server.url, "vllm", "not checked")
+        ]
+
+        checked = await command("servers", "check", "--json")
+        assert (checked.code, checked.json()["servers"][0]["status"]) == (0, "online")
+        assert (await command("servers", "check", server.url)).code == 0
+
+    gone = await command("servers", "check", "--json")
+    assert (gone.code, gone.json()["servers"][0]["status"]) == (3, "offline")
+
+    removed = await command("servers", "remove", server.url)
+    assert (removed.code, removed.stdout) == (0, f"{server.url} was removed.\n")
+    assert (await command("servers", "list")).stdout == "No server was added by hand.\n"
+
+
+async def test_a_key_given_by_hand_is_saved_nowhere(home: Path) -> None:
+    async with simulated(model_servers.generic("m")) as server:
+        await command("servers", "add", server.url, "--api-key", "sk-very-secret-value-1234567890")
+
+    written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"very-secret" not in written
+
+
+async def test_a_server_that_is_not_in_the_list_cannot_be_removed(home: Path) -> None:
+    done = await command("servers", "remove", "http://127.0.0.1:1", "--json")
+
+    assert done.code == 1
+    assert json.loads(done.stdout)["error"]["kind"] == "not_found"
+
+
+async def test_an_offline_server_is_added_with_a_note(home: Path) -> None:
+    done = await command("servers", "add", f"http://127.0.0.1:{pick_free_port()}")
+
+    assert done.code == 0
+    assert "offline" in done.stdout
+    assert "added all the same" in done.stderr

@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from llama_runner.backends.base import Engine, ModelInfo, Target
+from llama_runner.backends.base import Target
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import ServiceConnection, attach_or_start, find_service
 from llama_runner.control.values import (
@@ -25,17 +25,12 @@ from llama_runner.control.values import (
     LogChunk,
     ModelList,
 )
-from llama_runner.core.errors import EngineError, LlamaRunnerError, NotFoundError, ServerError, ServiceError
+from llama_runner.core.errors import EngineError, LlamaRunnerError, ServerError, ServiceError
 from llama_runner.core.paths import Home
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
-from llama_runner.discovery.registry import (
-    Certainty,
-    ServerRecord,
-    ServerRegistry,
-    ServerSource,
-    ServerStatus,
-)
+from llama_runner.discovery.registry import ServerRegistry
+from llama_runner.workspace.instances import InstanceMirror, server_id
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +98,6 @@ class ServiceLink:
         self._home = home
         self._http = http
         self._registry = registry
-        self._refine = refine
         self._keep_serving = keep_serving
         self._demo = demo
         self._snapshot = ServiceSnapshot()
@@ -113,6 +107,7 @@ class ServiceLink:
         self._revision = 0
         self._changed = asyncio.Event()
         self._tasks = TaskOwner()
+        self._mirrored = InstanceMirror(registry=registry, refine=refine, tasks=self._tasks)
         self._closed = False
 
     @property
@@ -203,7 +198,7 @@ class ServiceLink:
             current = self._instance(wanted)
             if current is None or current.state in _GIVEN_UP:
                 raise _never_ready(current or wanted)
-            if current.state == "ready" and self._registry.get(server_id(current.id)) is not None:
+            if current.state == "ready" and self._mirrored.has(current.id):
                 return current
             await changed.wait()
 
@@ -285,9 +280,7 @@ class ServiceLink:
 
     async def _disconnect(self, snapshot: ServiceSnapshot) -> None:
         connection, self._connection = self._connection, None
-        for record in self._registry.records:
-            if record.source is ServerSource.SERVICE:
-                self._registry.remove(record.id)
+        self._mirrored.clear()
         try:
             if connection is not None:
                 await connection.close()
@@ -300,57 +293,14 @@ class ServiceLink:
             if seen.revision < self._revision or self._connection is None:
                 return
             self._revision = seen.revision
-            await self._update_registry(client, seen)
+            await self._mirrored.update(client, seen.instances)
             self._publish(replace(self._snapshot, instances=seen.instances))
-
-    async def _update_registry(self, client: ControlClient, seen: InstanceList) -> None:
-        ready = {server_id(i.id): i for i in seen.instances if i.state == "ready" and i.url}
-        for record in self._registry.records:
-            if record.source is ServerSource.SERVICE and record.id not in ready:
-                self._registry.remove(record.id)
-        for identifier, instance in ready.items():
-            known = self._registry.get(identifier)
-            # A restarted instance has another address and another key.
-            if known is None or known.base_url != instance.url:
-                await self._add(client, identifier, instance)
-
-    async def _add(self, client: ControlClient, identifier: str, instance: Instance) -> None:
-        try:
-            access = await client.access(instance.id)
-        except NotFoundError:
-            log.info("instance gone before it was used id=%s", instance.id)
-            return
-        self._registry.set_key(identifier, access.api_key)
-        self._registry.upsert(
-            ServerRecord(
-                id=identifier,
-                base_url=access.url,
-                engine=Engine.LLAMA_SERVER,
-                product=str(Engine.LLAMA_SERVER),
-                certainty=Certainty.CERTAIN,
-                status=ServerStatus.ONLINE,
-                source=ServerSource.SERVICE,
-                models=(ModelInfo(id=instance.model, loaded=True),),
-            )
-        )
-        self._tasks.start(self._refined(identifier), name=f"refine {identifier}")
-
-    async def _refined(self, identifier: str) -> None:
-        try:
-            await self._refine(identifier)
-        except NotFoundError:
-            log.info("instance gone before it was asked id=%s", identifier)
 
     def _publish(self, snapshot: ServiceSnapshot) -> None:
         self._snapshot = snapshot
         self.changes.publish(snapshot)
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def server_id(instance_id: str) -> str:
-    """The registry's id of an instance's server."""
-    return f"service:{instance_id}"
 
 
 def _never_ready(instance: Instance) -> EngineError:

@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,14 +43,13 @@ def adopting_orphans() -> Iterator[None]:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def start(*arguments: str, env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
+def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
     """Start the program in a session of its own, as a terminal would."""
     return subprocess.Popen(
         [*self_command(), *arguments],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
         start_new_session=True,
     )
 

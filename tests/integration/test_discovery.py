@@ -14,7 +14,13 @@ from llama_runner.core.errors import NotFoundError, UsageError
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.core.settings import DiscoverySettings
 from llama_runner.discovery.manager import DiscoveryManager, ScanReport
-from llama_runner.discovery.registry import ServerRegistry, ServerSource, ServerStatus
+from llama_runner.discovery.registry import (
+    Certainty,
+    ServerRecord,
+    ServerRegistry,
+    ServerSource,
+    ServerStatus,
+)
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
@@ -302,6 +308,49 @@ async def test_without_a_key_a_changed_server_is_simply_the_new_one(home: Path) 
         server.routes.update(model_servers.ollama("o"))
 
         assert (await find.manager.check(server.url)).product == "ollama"
+
+
+async def test_a_server_that_is_loading_its_model_is_listed_with_a_note(home: Path) -> None:
+    header = {"Server": "llama.cpp", "Content-Type": "application/json"}
+    loading = Reply(b'{"error":{"code":503,"message":"Loading model"}}', 503, header)
+    async with finder(home) as find, simulated({}, otherwise=loading) as server:
+        report = await scan(find, server)
+
+    (record,) = report.found
+    assert record.status is ServerStatus.ONLINE
+    assert "loading" in record.problem.lower()
+
+
+async def test_a_server_that_is_known_and_lists_nothing_in_time_says_so(home: Path) -> None:
+    routes = model_servers.ollama("o")
+    routes["/api/ps"] = Reply(hang=True)
+    async with finder(home) as find, simulated(routes) as server:
+        record = await find.manager.add(server.url)
+
+    assert record.product == "ollama"
+    assert record.status is ServerStatus.ERROR
+    assert "in time" in record.problem
+
+
+async def test_an_instance_of_ours_that_does_not_answer_is_an_error_until_the_service_removes_it(
+    home: Path,
+) -> None:
+    async with finder(home) as find:
+        url = f"http://127.0.0.1:{pick_free_port()}"
+        find.registry.upsert(
+            ServerRecord(
+                id="service:i1",
+                base_url=url,
+                engine=Engine.LLAMA_SERVER,
+                product="llama-server",
+                certainty=Certainty.CERTAIN,
+                status=ServerStatus.ONLINE,
+                source=ServerSource.SERVICE,
+            )
+        )
+        assert (await find.manager.check("service:i1")).status is ServerStatus.ERROR
+        with pytest.raises(UsageError, match="Unload"):
+            find.manager.remove("service:i1")
 
 
 async def test_stopping_a_scan_keeps_what_was_found_and_is_quick(home: Path) -> None:

@@ -1,5 +1,6 @@
 """`query` end to end: the real service, the real engine and model, and what is left of them: nothing."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -221,6 +222,31 @@ def test_an_unknown_local_model_gets_a_suggestion(demo_model: Path) -> None:
 
     assert done.code == 1
     assert "SmolLM2-135M" in done.json()["error"]["hint"]
+
+
+def test_a_dash_reads_the_question_from_standard_input(metronome: Metronome) -> None:
+    process = start("query", "-", "--server", metronome.url, "--json", stdin=subprocess.PIPE)
+    stdout, _ = process.communicate("Drei Farben, größer.".encode(), timeout=30)
+
+    assert process.returncode == 0
+    assert json.loads(stdout)["text"]
+
+
+def test_an_empty_standard_input_is_no_question() -> None:
+    assert run("query", "-", "--json").code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of a terminal")
+def test_ctrl_c_while_the_question_is_typed_ends_it() -> None:
+    process = start("query", "-", stdin=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2)
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(10) == 130
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
 
 
 # Before the service is asked, while it starts, while the model loads, while it answers.

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 from typing import Final
 
 from llama_runner.backends.base import Target
@@ -10,11 +9,13 @@ from llama_runner.backends.live import AnswerState
 from llama_runner.chat.conversation import TurnView
 from llama_runner.cli.asking import add_sampling_options, figures, sampling_options, workspace_of
 from llama_runner.cli.render import Output
+from llama_runner.cli.stdin import read_stdin
 from llama_runner.core.errors import ExitCode, LlamaRunnerError, UsageError
+from llama_runner.core.format import size
 from llama_runner.workspace import Workspace
 
 # A question longer than any context; a mistyped `query - < disk.img` must not fill the memory.
-MAX_QUESTION_CHARS: Final = 4 * 1024 * 1024
+MAX_QUESTION_BYTES: Final = 4 * 1024 * 1024
 
 
 class QueryCommand:
@@ -51,9 +52,13 @@ class QueryCommand:
 
 async def _question(text: str) -> str:
     if text == "-":
-        text = await asyncio.to_thread(sys.stdin.read, MAX_QUESTION_CHARS + 1)
-    if len(text) > MAX_QUESTION_CHARS:
-        raise UsageError("The question is too long.", f"It may have {MAX_QUESTION_CHARS} characters.")
+        try:
+            data = await read_stdin(MAX_QUESTION_BYTES + 1)
+        except OSError as error:
+            raise UsageError("Standard input cannot be read.", "Give the question itself.") from error
+        if len(data) > MAX_QUESTION_BYTES:
+            raise UsageError("The question is too long.", f"It may have {size(MAX_QUESTION_BYTES)}.")
+        text = data.decode("utf-8", errors="replace")
     if not text.strip():
         raise UsageError("There is no question.", 'Give it in quotes: query "Name three colours."')
     return text

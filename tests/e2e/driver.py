@@ -7,6 +7,7 @@ document on standard output, the exit code is the window's own.
 import asyncio
 import json
 import math
+import multiprocessing.resource_tracker
 import os
 import sys
 import threading
@@ -20,7 +21,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QListView,
     QPlainTextEdit,
-    QSpinBox,
     QTextBrowser,
     QWidget,
 )
@@ -95,13 +95,13 @@ async def _arena(hands: Hands, report: Report) -> None:
 async def _stress(hands: Hands, report: Report) -> None:
     await hands.tab(5)
     for name, value in (("stress-concurrency", 4), ("stress-requests", 8), ("stress-max-tokens", 32)):
-        await hands.until(lambda name=name: hands.find(QSpinBox, name).isEnabled(), name)  # type: ignore[misc]
+        await hands.until(lambda name=name: hands.find(QWidget, name).isEnabled(), name)  # type: ignore[misc]
         await hands.write(name, str(value))
     await hands.click("stress-start")
     await hands.until(lambda: hands.find(QWidget, "stress-stop").isVisible(), "the load runs")
     hands.picture("stress-running")
-    await hands.until(lambda: bool(hands.cells("stress-result")), "the result")
-    report["stress"] = hands.cells("stress-result")
+    await hands.until(lambda: bool(hands.cells("stress-table")), "the result")
+    report["stress"] = hands.cells("stress-table")
     hands.picture("stress")
 
 
@@ -162,9 +162,10 @@ def main(arguments: list[str]) -> int:
     options, _ = split_common(rest)
     report: Report = {}
     application = QApplication(sys.argv[:1])
+    if sys.platform != "win32":
+        # Python's own helper of process pools: once started it stays until the process ends.
+        multiprocessing.resource_tracker.ensure_running()
     files = _open_files()
-    # Qt opens a thing or two of its own when it first paints and waits; those stay until the process ends.
-    QTimer.singleShot(0, application, lambda: files.update(_open_files()))
     QTimer.singleShot(0, application, lambda: _start(SCENARIOS[name], Path(pictures), report))
     code = run_window(options)
     report["threads_left"] = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
@@ -193,6 +194,10 @@ def _ended(task: "asyncio.Task[None]", window: MainWindow, report: Report) -> No
     window.close()
 
 
+# An eventfd wakes a thread of Qt's own (its link to the desktop's bus); nothing in Python opens one.
+_NOT_OURS: Final = ("/dev/", "/proc/", "/usr/", "/memfd:", "anon_inode:[eventfd]")
+
+
 def _open_files() -> set[str]:
     folder = Path("/proc/self/fd")
     found = set()
@@ -201,7 +206,7 @@ def _open_files() -> set[str]:
             target = os.readlink(folder / name)
         except FileNotFoundError:
             continue
-        if not target.startswith(("/dev/", "/proc/", "/usr/", "/memfd:")):
+        if not target.startswith(_NOT_OURS):
             found.add(f"{name} -> {target}")
     return found
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _KEY_BYTES: Final = 32
 # How long the last words of an ended child may take to come out of its pipes, which a grandchild may hold.
 _LAST_WORDS_S: Final = 0.5
+# A server without open streams ends within a few milliseconds of being asked.
+_FIRST_ASK_S: Final = 1.0
 # Asks a llama-server that speaks the child protocol to end cleanly. Signals would wait for its stdin reader.
 _EXIT_COMMAND: Final = b"cmd_router_to_child:exit\n"
 
@@ -212,13 +214,17 @@ class Life:
 
     async def _end(self, child: Child) -> None:
         self._owner.on_stopping()
-        asked = False
+        grace_s = self._around.stop_grace_s
         if self._ready and self._speaks_protocol and child.stdin is not None:
-            # Gone already: then there is nobody to ask, and the wait below returns at once.
+            # Gone already: then there is nobody to ask, and the waits below return at once.
             with contextlib.suppress(ConnectionError, RuntimeError):
                 child.stdin.write(_EXIT_COMMAND)
-                asked = True
-        await stop(child, grace_s=self._around.stop_grace_s, asked=asked)
+            # A server that is only just ready loses the request, but no signal after it.
+            first_s = min(_FIRST_ASK_S, grace_s / 2)
+            if await child.ends_within(first_s):
+                return
+            grace_s -= first_s
+        await stop(child, grace_s=grace_s)
 
     # --- observers ---------------------------------------------------------------------------------------
 

@@ -176,13 +176,14 @@ class RuntimeManager:
             return await self._start(model_id, options)
 
     async def _start(self, model_id: str, options: LoadOptions) -> Instance:
-        if self._closing:
-            raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
         model = choose_model(await self.models(), model_id)
         wanted = merged_options(options, model.parameters)
         config = self._config()
         choice = await asyncio.to_thread(find_engine, config.runtime, demo=self._demo)
         engine = await self._engines.info(choice.path)
+        # Asked after the last await: `close` may have begun meanwhile, and would not know this instance.
+        if self._closing:
+            raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
         self._count += 1
         instance = Instance(
             instance_id=f"i{self._count}",

@@ -107,6 +107,15 @@ class Child:
         assert code is not None
         return code
 
+    async def ends_within(self, limit_s: float) -> bool:
+        """Whether it has ended before the time is over."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def ask_to_end(self) -> bool:
         """SIGTERM to its group, CTRL_BREAK on Windows. False when that reached nobody."""
         return self._tree.ask_to_end()
@@ -191,24 +200,15 @@ async def stop(child: Child, *, grace_s: float, asked: bool = False) -> bool:
         if child.returncode is None:
             reached = asked or child.ask_to_end()
             # Nobody to wait for when it could not be asked: without a console Windows can only end it.
-            await _exits_within(child, grace_s if reached else 0)
+            await child.ends_within(grace_s if reached else 0)
         return child.returncode is not None
     finally:
         # Also when cancelled: nothing may be left behind. The group first, then who left the group.
         child.kill()
         _kill_all(family)
-        if not await _exits_within(child, _AFTER_KILL_S):
+        if not await child.ends_within(_AFTER_KILL_S):
             log.error("killed process does not end pid=%d", child.pid)
         child.close()
-
-
-async def _exits_within(child: Child, limit_s: float) -> bool:
-    try:
-        async with asyncio.timeout(limit_s):
-            await child.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

@@ -95,7 +95,7 @@ def _check(snapshot: InstanceSnapshot) -> None:
 
 # Each example starts real processes: few examples of many steps, and bounded in time.
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

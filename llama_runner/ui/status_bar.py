@@ -83,6 +83,11 @@ class StatusBar(QFrame):
         self._service.setText(text)
         self._service.set_status(status)
 
+    @property
+    def service_text(self) -> str:
+        """What the bar says of the service."""
+        return self._service.text()
+
     def say(self, message: str) -> None:
         """The outcome of the last action."""
         self._message.set_name(message)

@@ -77,3 +77,12 @@ def press(root: QWidget, text: str) -> None:
     found = [b for b in root.findChildren(QPushButton) if b.text() == text and b.isVisible()]
     assert found, f"no button {text!r}"
     found[0].click()
+
+
+def cells(table: QAbstractItemView) -> list[list[str]]:
+    """What a table shows, row by row."""
+    model = table.model()
+    return [
+        [str(model.index(row, column).data()) for column in range(model.columnCount())]
+        for row in range(model.rowCount())
+    ]

@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from PySide6.QtCore import (
     QAbstractTableModel,
+    QItemSelectionModel,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
@@ -240,11 +241,14 @@ class DataTable(QTableView, Generic[R]):
             self.select_keys(marked)
 
     def select_keys(self, keys: set[str]) -> None:
-        """Mark the rows with these keys."""
+        """Mark the rows with these keys and no others."""
+        selection = self.selectionModel()
+        selection.clearSelection()
+        mode = QItemSelectionModel.SelectionFlag
         for source_row in range(self.rows_model.rowCount()):
             if self.rows_model.key_at(source_row) in keys:
                 index = self._proxy.mapFromSource(self.rows_model.index(source_row, 0))
-                self.selectRow(index.row())
+                selection.setCurrentIndex(index, mode.Select | mode.Rows)
 
     def set_filter(self, text: str) -> None:
         """Only rows with `text` in any cell."""

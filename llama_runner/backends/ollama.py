@@ -19,10 +19,12 @@ from llama_runner.backends.openai import LIST_TIMEOUT_S, MAX_MODELS
 from llama_runner.backends.streaming import stream_events
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import ProtocolError
+from llama_runner.core.errors import NotFoundError, ProtocolError
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.net.errors import is_error, stream_error
 from llama_runner.net.fetch import Reply, fetch
+
+Running = Mapping[str, Mapping[str, JsonValue]]
 
 UNSUPPORTED: Final = ("ignore_eos", "cache_prompt")
 
@@ -63,12 +65,19 @@ class OllamaBackend:
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /api/tags, with /api/ps for what is in memory."""
         tags = await self._get_list("/api/tags")
-        running = {as_text(item.get("name")): item for item in await self._get_list("/api/ps")}
+        running = await self._running()
         return tuple(info for item in tags if (info := _model_info(item, running)) is not None)
 
     async def ping(self) -> float:
         """Seconds for GET /api/version."""
         return (await self._get("/api/version")).elapsed_s
+
+    async def _running(self) -> Running | None:
+        """What is in memory, by name; None where the server does not say (some imitate only the list)."""
+        try:
+            return {as_text(item.get("name")): item for item in await self._get_list("/api/ps")}
+        except NotFoundError:
+            return None
 
     def _credential(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.endpoint.api_key}"} if self.endpoint.api_key else {}
@@ -101,20 +110,18 @@ def _options(options: SamplingOptions) -> dict[str, JsonValue]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _model_info(
-    item: Mapping[str, JsonValue], running: Mapping[str, Mapping[str, JsonValue]]
-) -> ModelInfo | None:
+def _model_info(item: Mapping[str, JsonValue], running: Running | None) -> ModelInfo | None:
     name = as_text(item.get("name")) or as_text(item.get("model"))
     if not name:
         return None
     details = as_object(item.get("details"))
-    now = running.get(name)
+    now = running.get(name) if running is not None else None
     context = as_count(now.get("context_length")) if now is not None else None
     return ModelInfo(
         id=name,
         context_length=context or as_count(details.get("context_length")) or None,
         size_bytes=as_count(item.get("size")) or None,
         quantization=as_text(details.get("quantization_level")) or None,
-        loaded=now is not None,
+        loaded=None if running is None else now is not None,
         capabilities=tuple(text for cap in as_list(item.get("capabilities")) if (text := as_text(cap))),
     )

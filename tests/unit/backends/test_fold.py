@@ -141,3 +141,8 @@ def test_a_request_that_was_never_sent_decodes_to_its_error() -> None:
     answer = decode_reads(decoder_for(Engine.OPENAI, URL), RawAnswer(URL, error=refused))
     assert answer.error is refused
     assert answer.trace() is None
+
+
+def test_a_last_event_without_its_blank_line_counts() -> None:
+    answer = decode_reads(decoder_for(Engine.OPENAI, URL), raw(sse(delta(content="a")) + b"data: [DONE]"))
+    assert (answer.error, answer.finished) == (None, True)

@@ -16,12 +16,11 @@ from typing import BinaryIO, Final
 from llama_runner.core.errors import ModelFileError
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime import gguf_format as fmt
+from llama_runner.runtime.gguf_cursor import Cursor, Damaged
 
-# Real models have 20 to 80 keys, at most some ten thousand tensors and half a million merges.
+# Real models have 20 to 80 keys and at most some ten thousand tensors.
 _MAX_KEYS: Final = 65_536
 _MAX_TENSORS: Final = 65_536
-_MAX_ARRAY_STRINGS: Final = 1 << 20
-_MAX_STRINGS_IN_ALL: Final = 1 << 21
 # The format's own limit.
 _MAX_KEY_BYTES: Final = 65_535
 _MAX_NAME_BYTES: Final = 4 * 1024
@@ -30,8 +29,6 @@ _MAX_TEMPLATE_BYTES: Final = 4 * 1024 * 1024
 _MAX_DIMENSIONS: Final = 4
 _MAX_COUNT: Final = 1 << 40
 _MAX_ELEMENTS: Final = 1 << 62
-_CHUNK_BYTES: Final = 1 << 20
-_U64: Final = struct.Struct("<Q")
 _START_BYTES: Final = 512
 # Magic, version and the two counts.
 _SHORTEST_BYTES: Final = 24
@@ -65,10 +62,6 @@ class GgufHeader:
     warnings: tuple[str, ...] = ()
 
 
-class _Damaged(Exception):
-    """The header breaks a rule of the format; the text completes "is damaged: …"."""
-
-
 def read_gguf(path: Path) -> GgufHeader:
     """The header of a GGUF file. Blocking, bounded in time and memory.
 
@@ -89,7 +82,7 @@ def read_gguf(path: Path) -> GgufHeader:
         raise ModelFileError(
             f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
         ) from error
-    except _Damaged as error:
+    except Damaged as error:
         raise ModelFileError(
             f"{path.name} is damaged: {error}.", "Download it again, or choose another file."
         ) from error
@@ -98,13 +91,13 @@ def read_gguf(path: Path) -> GgufHeader:
 def _read(file: BinaryIO, path: Path) -> GgufHeader:
     size = os.fstat(file.fileno()).st_size
     _check_start(file, path)
-    cursor = _Cursor(file, size, at=len(fmt.MAGIC))
+    cursor = Cursor(file, size, at=len(fmt.MAGIC))
     _check_version(cursor.scalar("<I"), path)
     n_tensors, n_keys = cursor.scalar("<Q"), cursor.scalar("<Q")
     if n_keys > _MAX_KEYS:
-        raise _Damaged(f"it claims {n_keys} keys")
+        raise Damaged(f"it claims {n_keys} keys")
     if n_tensors > _MAX_TENSORS:
-        raise _Damaged(f"it claims {n_tensors} tensors")
+        raise Damaged(f"it claims {n_tensors} tensors")
     keys = _Keys()
     for _ in range(n_keys):
         keys.read_one(cursor)
@@ -141,85 +134,6 @@ def _check_version(version: int, path: Path) -> None:
     )
 
 
-class _Cursor:
-    """Reads forward through a window of the file; skipping costs nothing."""
-
-    def __init__(self, file: BinaryIO, size: int, at: int) -> None:
-        self._file = file
-        self._size = size
-        self._base = 0
-        self._buffer = b""
-        self._at = 0
-        self._strings_left = _MAX_STRINGS_IN_ALL
-        self.skip(at)
-
-    @property
-    def position(self) -> int:
-        """Offset in the file of the next byte."""
-        return self._base + self._at
-
-    def skip(self, count: int) -> None:
-        """Move on without reading."""
-        if count > self._size - self.position:
-            raise _Damaged("its header runs past the end of the file")
-        self._at += count
-
-    def take(self, count: int) -> bytes:
-        """The next bytes; keep `count` bounded."""
-        if count > self._size - self.position:
-            raise _Damaged("its header runs past the end of the file")
-        self._fill(count)
-        data = self._buffer[self._at : self._at + count]
-        self._at += count
-        return data
-
-    def scalar(self, form: str) -> int:
-        """One little-endian number. A float is returned by `number`."""
-        (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
-        return int(value)
-
-    def number(self, form: str) -> int | float:
-        """One little-endian number of any kind."""
-        (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
-        return float(value) if isinstance(value, float) else int(value)
-
-    def length(self, limit: int, what: str) -> int:
-        """A length that must fit `limit` and the file."""
-        count = self.scalar("<Q")
-        if count > limit or count > self._size - self.position:
-            raise _Damaged(f"it claims {what} of {count} bytes")
-        return count
-
-    def skip_strings(self, count: int) -> None:
-        """Pass an array of strings: each has its own length, so each is visited."""
-        self._strings_left -= count
-        if count > _MAX_ARRAY_STRINGS or self._strings_left < 0:
-            raise _Damaged(f"it claims a list of {count} texts")
-        size = self._size
-        buffer, at, base = self._buffer, self._at, self._base
-        for _ in range(count):
-            if at + 8 > len(buffer):
-                self._at = at
-                self._fill(8)
-                buffer, at, base = self._buffer, self._at, self._base
-            (length,) = _U64.unpack_from(buffer, at)
-            at += 8 + length
-            if base + at > size:
-                raise _Damaged(f"it claims a text of {length} bytes")
-        self._at = at
-
-    def _fill(self, count: int) -> None:
-        if self._at + count <= len(self._buffer):
-            return
-        self._base += self._at
-        self._at = 0
-        self._file.seek(self._base)
-        self._buffer = self._file.read(max(count, _CHUNK_BYTES))
-        if len(self._buffer) < count:
-            # The file shrank while it was read.
-            raise _Damaged("its header runs past the end of the file")
-
-
 class _Keys:
     """The keys worth keeping; all others are checked and passed."""
 
@@ -229,11 +143,11 @@ class _Keys:
         self.warnings: list[str] = []
         self._seen: set[bytes] = set()
 
-    def read_one(self, cursor: _Cursor) -> None:
+    def read_one(self, cursor: Cursor) -> None:
         """One key and its value."""
         length = cursor.length(_MAX_KEY_BYTES, "a key")
         if not length:
-            raise _Damaged("it has a key without a name")
+            raise Damaged("it has a key without a name")
         raw = cursor.take(length)
         key = raw.decode("utf-8", errors="replace")
         repeated = raw in self._seen
@@ -245,7 +159,7 @@ class _Keys:
         if value is not None and not repeated:
             self.values[key] = value
 
-    def _value(self, cursor: _Cursor, kind: int, *, keep_template: bool) -> Scalar | None:
+    def _value(self, cursor: Cursor, kind: int, *, keep_template: bool) -> Scalar | None:
         if kind == fmt.STRING:
             return self._text(cursor, keep_template=keep_template)
         if kind == fmt.ARRAY:
@@ -253,15 +167,15 @@ class _Keys:
             return None
         form = fmt.SCALAR_FORMATS.get(kind)
         if form is None:
-            raise _Damaged(f"it has a value of unknown type {kind}")
+            raise Damaged(f"it has a value of unknown type {kind}")
         number = cursor.number(form)
         if kind == fmt.BOOL:
             if number not in (0, 1):
-                raise _Damaged(f"a yes-or-no value is {number}")
+                raise Damaged(f"a yes-or-no value is {number}")
             return bool(number)
         return number
 
-    def _text(self, cursor: _Cursor, *, keep_template: bool) -> str | None:
+    def _text(self, cursor: Cursor, *, keep_template: bool) -> str | None:
         length = cursor.length(_MAX_COUNT, "a text")
         if keep_template and length <= _MAX_TEMPLATE_BYTES:
             self.template_sha256 = hashlib.sha256(cursor.take(length)).hexdigest()
@@ -271,7 +185,7 @@ class _Keys:
         return kept.decode("utf-8", errors="replace")
 
 
-def _skip_array(cursor: _Cursor) -> None:
+def _skip_array(cursor: Cursor) -> None:
     kind, count = cursor.scalar("<I"), cursor.scalar("<Q")
     if kind == fmt.STRING:
         cursor.skip_strings(count)
@@ -279,17 +193,17 @@ def _skip_array(cursor: _Cursor) -> None:
         cursor.skip(count * size)
     else:
         # Nested lists are not used by any model; llama.cpp refuses them too.
-        raise _Damaged(f"it has a list of {count} values of type {kind}")
+        raise Damaged(f"it has a list of {count} values of type {kind}")
 
 
 def _alignment(values: Mapping[str, Scalar]) -> int:
     alignment = values.get("general.alignment", fmt.DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise _Damaged(f"its alignment is {alignment}")
+        raise Damaged(f"its alignment is {alignment}")
     return alignment
 
 
-def _missing_bytes(cursor: _Cursor, n_tensors: int, alignment: int, size: int) -> int:
+def _missing_bytes(cursor: Cursor, n_tensors: int, alignment: int, size: int) -> int:
     """How many bytes the tensors claim beyond the end of the file; 0 or less when all are there."""
     end = 0
     for _ in range(n_tensors):
@@ -298,18 +212,18 @@ def _missing_bytes(cursor: _Cursor, n_tensors: int, alignment: int, size: int) -
     return data_start + end - size if n_tensors else 0
 
 
-def _tensor_end(cursor: _Cursor, alignment: int) -> int:
+def _tensor_end(cursor: Cursor, alignment: int) -> int:
     """Where one tensor's data ends, counted from the start of all data."""
     cursor.skip(cursor.length(_MAX_KEY_BYTES, "a tensor's name"))
     n_dimensions = cursor.scalar("<I")
     if n_dimensions > _MAX_DIMENSIONS:
-        raise _Damaged(f"it has a tensor of {n_dimensions} dimensions")
+        raise Damaged(f"it has a tensor of {n_dimensions} dimensions")
     elements: int = math.prod(struct.unpack(f"<{n_dimensions}Q", cursor.take(8 * n_dimensions)))
     if elements > _MAX_ELEMENTS:
-        raise _Damaged(f"it claims a tensor of {elements} values")
+        raise Damaged(f"it claims a tensor of {elements} values")
     kind, offset = cursor.scalar("<I"), cursor.scalar("<Q")
     if offset % alignment:
-        raise _Damaged("a tensor is not aligned")
+        raise Damaged("a tensor is not aligned")
     # A type newer than this table: its size is unknown, its offset is not.
     per_block, block_bytes = fmt.TENSOR_BLOCKS.get(kind, (1, 0))
     return offset + -(-elements // per_block) * block_bytes

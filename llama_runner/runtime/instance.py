@@ -14,7 +14,7 @@ from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.diagnosis import Cause, Failure
 from llama_runner.runtime.engine import EngineInfo
-from llama_runner.runtime.life import Life, LifeEvents
+from llama_runner.runtime.life import Life, LifeOwner
 from llama_runner.runtime.output import LogFile, OutputRing
 from llama_runner.runtime.policy import Crash, restart_delay_s
 from llama_runner.runtime.states import (
@@ -36,7 +36,7 @@ _PORT_TRIES: Final = 5
 _MAX_CRASHES: Final = 32
 
 
-class Instance(LifeEvents):
+class Instance(LifeOwner):
     """Supervises the child of one model through loads, crashes and restarts.
 
     Args:

@@ -9,18 +9,18 @@ import logging
 import secrets
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from llama_runner.core.clock import seconds
 from llama_runner.runtime import diagnosis
-from llama_runner.runtime.argv import LOOPBACK, build_argv
+from llama_runner.runtime.argv import LOOPBACK, LoadOptions, build_argv
+from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.diagnosis import Failure
+from llama_runner.runtime.engine import EngineInfo
 from llama_runner.runtime.health import Health, health, is_ours
-from llama_runner.runtime.output import Output, drain, parse_state
+from llama_runner.runtime.output import LogFile, Output, OutputRing, drain, parse_state
+from llama_runner.runtime.states import Surroundings
 from llama_runner.system.processes import PIPE, Child, memory_bytes, scrubbed_environment, spawn, stop
-
-if TYPE_CHECKING:
-    from llama_runner.runtime.instance import Instance
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,15 @@ _FIRST_ASK_S: Final = 1.0
 _EXIT_COMMAND: Final = b"cmd_router_to_child:exit\n"
 
 
-class LifeEvents(Protocol):
-    """Who is told what happens to the child."""
+class LifeOwner(Protocol):
+    """Whose child it is: says what to start, and is told what happens to it."""
+
+    model: ModelFile
+    engine: EngineInfo
+    options: LoadOptions
+    around: Surroundings
+    ring: OutputRing
+    log_file: LogFile
 
     def on_spawned(self, pid: int) -> None:
         """The child runs."""
@@ -92,7 +99,7 @@ class Life:
         repack: Passed on to the command line.
     """
 
-    def __init__(self, owner: "Instance", *, repack: bool) -> None:
+    def __init__(self, owner: LifeOwner, *, repack: bool) -> None:
         self._owner = owner
         self._around = owner.around
         self.port = self._around.pick_port()

@@ -18,7 +18,7 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from llama_runner.backends.base import Backend, ChatRequest, Endpoint, Engine, Message, Role
-from llama_runner.backends.decode import decode_reads
+from llama_runner.backends.decode import decode_into
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.backends.registry import connect, decoder_for
 from llama_runner.core.clock import SystemClock
@@ -110,12 +110,15 @@ async def chat(metronome: Metronome, backend: Backend) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def load_worker(metronome: Metronome, backend: Backend) -> AsyncIterator[Ask]:
-    """What a load worker does: reads first, decoding after the request ended."""
+    """What a load worker does: reads first, decoding after the request ended, a step between other reads."""
     async with LoadClient(clock=CLOCK) as client:
 
         async def ask(plan: Plan) -> list[int]:
             raw = await client.send(backend.encode(_request(plan)), timeout_s=TIMEOUT_S)
-            return _stamps(decode_reads(decoder_for(Engine.OPENAI, metronome.url), raw))
+            fold = AnswerFold()
+            for _ in decode_into(fold, decoder_for(Engine.OPENAI, metronome.url), raw):
+                await asyncio.sleep(0)
+            return _stamps(fold)
 
         yield ask
 

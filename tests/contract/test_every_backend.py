@@ -20,7 +20,6 @@ from llama_runner.net.ports import pick_free_port
 from tests.contract.conftest import CONTEXT_TOKENS, Server
 from tests.fakes.metronome_plan import Plan
 
-
 # Counts are reported at the end with the stamp of when they arrived.
 LATE_REPORTS = ("UsageReport", "TimingsReport")
 

@@ -269,6 +269,13 @@ async def test_guessing_tokens_is_slowed_down_per_address() -> None:
     assert (await call(gate, AUTH, client="10.0.0.9")).status == 200
 
 
+async def test_a_random_token_needs_no_limit_on_guesses() -> None:
+    gate = gated(max_failures=None)
+    for _ in range(MAX_FAILURES + 1):
+        assert (await call(gate)).status == 401
+    assert (await call(gate, AUTH)).status == 200
+
+
 async def test_remembering_failures_takes_bounded_memory() -> None:
     gate = gated(clock=FakeClock())
     for number in range(1100):

@@ -50,7 +50,7 @@ class Loaded(Generic[S]):
     """A configuration as it applies.
 
     Attributes:
-        problems: What was wrong with the file, worst first.
+        problems: What was wrong with the file, in the order of the file.
         writable: Whether saving is allowed; False for a file of a newer version or one that cannot be read.
     """
 

@@ -18,9 +18,10 @@ INT_MIN: Final = -(2**63)
 # What can only be present when one of these byte patterns is: escaped or raw controls, surrogates, integers
 # beyond 64 bits, numbers beyond floats. Most documents have none and skip the slow walk.
 _NEEDS_SCRUBBING: Final = re.compile(
-    rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]|\\[bf]|\d{19}|[eE]\+?\d{3}|NaN|Infinity"
+    rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]|\\b|\d{19}|[eE]\+?\d{3}|NaN|Infinity"
 )
-_BAD_CHARACTERS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+# White space among the controls stays: tab, line ends, VT, FF, NEL (S3).
+_BAD_CHARACTERS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
 class JsonRejected(ValueError):
@@ -38,8 +39,8 @@ def parse_json(
             each field is checked on its own afterwards.
 
     Returns:
-        The document; control characters other than tab and line ends, and lone surrogates, are replaced by
-        U+FFFD; integers are clamped to 64 bits.
+        The document; control characters other than white space, and lone surrogates, are replaced by U+FFFD;
+        integers are clamped to 64 bits.
 
     Raises:
         JsonRejected: Too long, not UTF-8, not JSON, nested too deep, or NaN or an infinity inside.
@@ -89,7 +90,7 @@ def _scrub(value: JsonValue, depth_left: int, allow_nonfinite: bool) -> JsonValu
 
 
 def scrub_text(text: str) -> str:
-    """`text` with lone surrogates and control characters (not tab, LF, CR) replaced by U+FFFD."""
+    """`text` with lone surrogates and control characters (other than white space) replaced by U+FFFD."""
     return _BAD_CHARACTERS.sub("\ufffd", text)
 
 

@@ -22,6 +22,7 @@ from llama_runner.discovery.saved import SavedServer, SavedServers
 from llama_runner.discovery.scan import MAX_PROBES, Scan, ScanProgress
 from llama_runner.discovery.scanner import addresses_of
 from llama_runner.net.addresses import is_loopback, parse_server_url
+from llama_runner.net.keys import parse_api_key
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class DiscoveryManager:
             key_over_plain_http: The person agreed to send the key unencrypted to another machine (R11).
 
         Raises:
-            UsageError: The URL is none, or the key would travel unencrypted.
+            UsageError: The URL or the key is none, or the key would travel unencrypted.
             StorageError: It could not be saved; it is in the list all the same.
         """
         record = await self.ask(url, api_key, key_over_plain_http=key_over_plain_http)
@@ -154,17 +155,18 @@ class DiscoveryManager:
         """What is at a URL, without adding it to the list; its key is kept for `registry.endpoint`.
 
         Raises:
-            UsageError: The URL is none, or the key would travel unencrypted.
+            UsageError: The URL or the key is none, or the key would travel unencrypted.
         """
         base_url = parse_server_url(url)
-        if api_key and not _key_is_safe(base_url) and not key_over_plain_http:
+        key = None if api_key is None else parse_api_key(api_key)
+        if key and not _key_is_safe(base_url) and not key_over_plain_http:
             raise UsageError(
                 f"The key would travel to {base_url} unencrypted.",
                 "Use https, or say that this is what you want.",
             )
         known = self._registry.at(base_url)
         if api_key is not None:
-            self._registry.set_key(known.id if known else base_url, api_key)
+            self._registry.set_key(known.id if known else base_url, key)
         return await self._examiner.examine(known or unchecked(base_url, ServerSource.MANUAL))
 
     def remove(self, server_id: str) -> None:

@@ -15,7 +15,7 @@ from llama_runner.core.errors import ConfigError, StorageError
 from llama_runner.core.fields import Section, entry_type, section_type
 from llama_runner.core.files import Disk, read_bounded, write_atomic, write_new
 from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
-from llama_runner.core.paths import PRIVATE_FOLDER_MODE, Home
+from llama_runner.core.paths import Home, make_private_folder
 from llama_runner.core.settings import CONFIG_VERSION, AppConfig, ModelsConfig
 from llama_runner.core.validation import Problem, Severity, validate
 
@@ -239,7 +239,7 @@ def _dump_entries(entries: Mapping[str, Section]) -> _Object:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise StorageError(
             f"The folder {folder} cannot be created: {error.strerror or error}.", "Check its permissions."

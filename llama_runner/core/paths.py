@@ -120,7 +120,7 @@ def create_folders(home: Home) -> None:
     """Make the folders that are missing, private to the user. Raises StorageError."""
     for folder in home.folders:
         try:
-            _make_private(folder)
+            make_private_folder(folder)
         except OSError as error:
             raise StorageError(
                 f"The folder {folder} cannot be created: {error.strerror or error}.",
@@ -128,7 +128,8 @@ def create_folders(home: Home) -> None:
             ) from error
 
 
-def _make_private(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it, each private to the user. Raises OSError."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import cast
 from llama_runner.core.errors import StorageError
 from llama_runner.core.files import write_new
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.core.paths import PRIVATE_FOLDER_MODE, Home
+from llama_runner.core.paths import PRIVATE_FOLDER_MODE, Home, make_private_folder
 from llama_runner.stress.records import RequestRecord
 from llama_runner.stress.report import record_json
 
@@ -19,7 +19,8 @@ def new_run_dir(home: Home, started_utc: datetime) -> Path:
     """Make the folder of a run: its start and four random digits. Raises StorageError."""
     folder = home.data_dir / "runs" / f"{started_utc:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     try:
-        folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True)
+        make_private_folder(folder.parent)
+        folder.mkdir(mode=PRIVATE_FOLDER_MODE)
     except OSError as error:
         raise StorageError(
             f"The folder {folder} cannot be created: {error.strerror or error}.",

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from llama_runner.core.files import PRIVATE_FILE_MODE
+
 if sys.platform == "win32":
     from llama_runner.system._windows import ProcessTree, spawn_options
 else:
@@ -29,6 +31,8 @@ class BackgroundProgram:
     """
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], errors_to: Path) -> None:
+        # Private from its first moment on, as opening alone would not make it.
+        errors_to.touch(PRIVATE_FILE_MODE)
         with errors_to.open("wb") as stderr:
             self._process = subprocess.Popen(
                 list(argv),

@@ -19,6 +19,7 @@ from PySide6.QtCore import QMessageLogContext, QObject, QtMsgType, Signal, qInst
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.files import PRIVATE_FILE_MODE
 from llama_runner.ui.tabs import Severity
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Reporter(QObject):
 
     def _watch_crashes(self, crash_file: Path) -> None:
         try:
+            crash_file.touch(PRIVATE_FILE_MODE)
             file: IO[str] = crash_file.open("a", encoding="utf-8")
         except OSError as error:
             log.warning("no crash file path=%s error=%s", crash_file, error)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from llama_runner.control.client import ControlClient
-from llama_runner.control.launcher import attach, attach_or_start, start_owned
+from llama_runner.control.launcher import START_LOG, attach, attach_or_start, start_owned
 from llama_runner.control.runfile import (
     AlreadyRunningError,
     RunFile,
@@ -362,6 +362,8 @@ async def test_an_owned_service_ends_with_its_owner(home: Path) -> None:
     async with open_http() as http_client:
         service = await start_owned(home_at(home), http=http_client)
         assert (await service.client.health()).owned
+        if sys.platform != "win32":
+            assert (home / "logs" / START_LOG).stat().st_mode & 0o777 == 0o600
         await service.close()
         assert not psutil.pid_exists(service.pid)
         with pytest.raises(UnreachableError):

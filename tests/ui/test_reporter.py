@@ -54,10 +54,12 @@ def reporter(
     made.uninstall()
 
 
-def test_hooks_are_given_back(qapp: QApplication, clock: HandClock, tmp_path: Path) -> None:
+def test_hooks_are_given_back_and_the_crash_file_is_private(qapp: QApplication, clock: HandClock, tmp_path: Path) -> None:
     before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
     reporter = Reporter(clock=clock, interrupt=lambda: None)
     reporter.install(tmp_path / "crash.log")
+    if sys.platform != "win32":
+        assert (tmp_path / "crash.log").stat().st_mode & 0o777 == 0o600
     assert sys.excepthook != before[0]
     reporter.uninstall()
     assert (sys.excepthook, threading.excepthook, sys.unraisablehook) == before

@@ -1,6 +1,7 @@
 """Badges with their reasons, and the document that is saved."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +126,9 @@ def test_a_run_is_saved_whole_and_private(tmp_path: Path) -> None:
     assert lines[1]["send_s"] == pytest.approx(0.05)
     assert lines[0]["ttft_s"] == pytest.approx(0.2)
     assert folder.parent == tmp_path / "data" / "runs"
+    if sys.platform != "win32":
+        assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_two_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:

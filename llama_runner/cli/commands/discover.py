@@ -33,7 +33,8 @@ class DiscoverCommand:
         async with workspace_of(args, out) as workspace:
             await workspace.service.attach()
             report = await workspace.discovery.scan(hosts, ports, connect_timeout_s=args.timeout)
-            own = [r for r in workspace.registry.records if r.source == "service" and r not in report.found]
+            records = [r for r in workspace.registry.records if r.source == "service"]
+            own = [await workspace.discovery.check(r.id) for r in records if r not in report.found]
         servers = [*own, *report.found]
         out.document(
             {

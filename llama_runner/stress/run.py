@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 from llama_runner.backends.base import Backend
 from llama_runner.core.clock import Clock, seconds
@@ -21,6 +23,9 @@ from llama_runner.stress.records import Progress, RequestRecord, WorkerMessage, 
 from llama_runner.stress.report import StressReport, Verdict, judge
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SNAPSHOT_EVERY_S: Final = 0.25
 # A spawned process imports this program again; on a busy laptop with a cold disk that takes many seconds.
@@ -105,7 +110,7 @@ class BurstRun:
             # A worker that ended before it was ready will never be: look at the results at once.
             loop.call_soon_threadsafe(self._may_go.set)
 
-        futures = await asyncio.to_thread(self._workers.start, jobs, on_message)
+        futures = await _to_its_end(self._workers.start, jobs, on_message)
         for future in futures:
             future.add_done_callback(on_end)
         async with asyncio.TaskGroup() as group:
@@ -159,13 +164,8 @@ class BurstRun:
             self._may_go.set()
 
     async def _end_workers(self) -> None:
-        closing = asyncio.get_running_loop().run_in_executor(None, self._workers.close)
-        try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:
-            # Whoever cancels wants it to end, and it has not ended while a worker still sends requests.
-            await closing
-            raise
+        # Whoever cancels wants it to end, and it has not ended while a worker still sends requests.
+        await _to_its_end(self._workers.close)
 
     def _report(self, seed: int, started_utc: datetime, error: LlamaRunnerError | None) -> StressReport:
         level = summarise_level(self._plan.concurrency, self.records, lost=self._counts.lost)
@@ -192,3 +192,13 @@ class BurstRun:
             return Verdict.FAILED
         # A stop that came when everything had ended has stopped nothing.
         return Verdict.COMPLETED if completed == self._plan.total_requests else Verdict.STOPPED
+
+
+async def _to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`call` on a thread; waited for also when cancelled, as no thread can be stopped half way."""
+    calling = asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        await asyncio.wait((calling,))
+        raise

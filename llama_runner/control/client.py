@@ -1,5 +1,6 @@
 """The control API as typed calls. No policy: finding and starting the service is the launcher's job."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -37,6 +38,8 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 30.0
 # Letting go happens when the program ends: a service that hangs must not hold it up.
 RELEASE_TIMEOUT_S: Final = 5.0
+# Given without any work; a service that takes longer hangs, and whoever looks for one must not hang with it.
+LEASE_TIMEOUT_S: Final = 5.0
 # Beyond the time a waiting request asked for.
 WAIT_MARGIN_S: Final = 10.0
 
@@ -125,22 +128,27 @@ class ControlClient:
 
         Raises:
             ServiceError: It is ending already.
+            UnreachableError: It does not answer.
         """
-        with translate_errors(self.url):
-            request = self._http.build_request(
-                "GET",
-                f"{self.url}{API_PREFIX}/lease",
-                headers=self._headers,
-                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            )
-            response = await self._http.send(request, stream=True)
-        async with aclosing(response):
-            if response.is_error:
-                content = await response.aread()
-                raise error_in(content) or errors.ServiceError(
-                    "The service cannot be relied on.", "See its log."
-                )
+        async with aclosing(await self._open_lease()):
             yield
+
+    async def _open_lease(self) -> httpx.Response:
+        """The answer that lasts; only its head is waited for, and not for ever."""
+        request = self._http.build_request(
+            "GET",
+            f"{self.url}{API_PREFIX}/lease",
+            headers=self._headers,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+        )
+        with translate_errors(self.url):
+            async with asyncio.timeout(LEASE_TIMEOUT_S):
+                response = await self._http.send(request, stream=True)
+                if not response.is_error:
+                    return response
+                async with aclosing(response):
+                    content = await response.aread()
+        raise error_in(content) or errors.ServiceError("The service cannot be relied on.", "See its log.")
 
     async def release(self) -> bool:
         """Let go of a service we own; whether it ends. It stays while others hold a lease."""

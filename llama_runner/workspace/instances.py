@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from llama_runner.backends.base import Engine, ModelInfo
 from llama_runner.control.client import ControlClient
 from llama_runner.control.values import Instance
-from llama_runner.core.errors import NotFoundError
+from llama_runner.core.errors import EngineError, NotFoundError
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.discovery.registry import (
     Certainty,
@@ -65,8 +65,9 @@ class InstanceMirror:
     async def _add(self, client: ControlClient, identifier: str, instance: Instance) -> None:
         try:
             access = await client.access(instance.id)
-        except NotFoundError:
-            log.info("instance gone before it was used id=%s", instance.id)
+        except (NotFoundError, EngineError):
+            # Unloaded, or crashed and about to start anew: the next list says which.
+            log.info("instance not ready any more when it was to be used id=%s", instance.id)
             return
         self._registry.set_key(identifier, access.api_key)
         self._registry.upsert(

@@ -25,7 +25,7 @@ from llama_runner.control.values import (
     LogChunk,
     ModelList,
 )
-from llama_runner.core.errors import EngineError, LlamaRunnerError, ServerError, ServiceError
+from llama_runner.core.errors import EngineError, LlamaRunnerError, ServiceError
 from llama_runner.core.paths import Home
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
@@ -261,7 +261,7 @@ class ServiceLink:
                 if seen.revision != revision:
                     revision = seen.revision
                     await self._mirror(connection.client, seen)
-        except (ServerError, ServiceError) as error:
+        except LlamaRunnerError as error:
             log.warning("service lost reason=%s", error.kind)
         async with self._connecting:
             await self._disconnect(ServiceSnapshot(state=LinkState.RECONNECTING))
@@ -274,7 +274,7 @@ class ServiceLink:
     async def _found_again(self) -> bool:
         try:
             return await self.attach()
-        except (ServerError, ServiceError) as error:
+        except LlamaRunnerError as error:
             log.info("service not reached again yet reason=%s", error.kind)
             return False
 

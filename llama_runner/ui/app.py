@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from PySide6.QtCore import QLocale, QTimer, QTranslator
@@ -17,11 +18,12 @@ from PySide6.QtWidgets import QApplication
 from llama_runner import __version__
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.config import Loaded, load_app_config
-from llama_runner.core.logs import start_logging
+from llama_runner.core.logs import LogHandle, start_logging
 from llama_runner.core.paths import Home, current_home
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.validation import Severity as ProblemSeverity
 from llama_runner.ui.async_slots import start_task
+from llama_runner.ui.collecting import collecting_in_gui_thread
 from llama_runner.ui.geometry import WindowMemory
 from llama_runner.ui.main_window import MainWindow
 from llama_runner.ui.reporter import Reporter
@@ -40,6 +42,8 @@ MEASURE_VARIABLE: Final = "LLAMA_RUNNER_MEASURE_START"
 # Python's own signal handlers run between byte codes; Windows has no other way to wake Qt's loop for them.
 SIGNAL_CHECK_MS: Final = 200
 THREADS: Final = 4
+# Compiled translations as llama_runner_<language>.qm; English is in the source.
+TRANSLATIONS: Final = Path(__file__).parent / "i18n"
 
 _SEVERITIES: Final = {
     ProblemSeverity.ERROR: Severity.ERROR,
@@ -66,18 +70,32 @@ def run_window(options: argparse.Namespace, *, drive: Drive | None = None) -> in
     logs = start_logging(home, config.value, console=options.debug, debug=options.debug)
     reporter.install(home.logs_dir / "crash.log")
     try:
-        memory = WindowMemory(home.data_dir / "window.ini")
-        theme = Theme(application, _theme_mode(config.value, memory))
-        window = MainWindow(theme=theme, reporter=reporter, memory=memory, home=home, logs=logs)
-        window.painted.connect(lambda: _painted(window))
-        window.show()
-        with _event_loop(application, reporter) as loop:
-            _run(loop, window, _main(window, options, home, config, drive))
-        _dispose(application, window)
+        with collecting_in_gui_thread():
+            _show(application, options, home, config, reporter, logs, drive)
     finally:
         reporter.uninstall()
         logs.close()
     return 0
+
+
+def _show(
+    application: QApplication,
+    options: argparse.Namespace,
+    home: Home,
+    config: Loaded[AppConfig],
+    reporter: Reporter,
+    logs: LogHandle,
+    drive: Drive | None,
+) -> None:
+    install_language(application, config.value.ui.language)
+    memory = WindowMemory(home.data_dir / "window.ini")
+    theme = Theme(application, _theme_mode(config.value, memory))
+    window = MainWindow(theme=theme, reporter=reporter, memory=memory, home=home, logs=logs)
+    window.painted.connect(lambda: _painted(window))
+    window.show()
+    with _event_loop(application, reporter) as loop:
+        _run(loop, window, _main(window, options, home, config, drive))
+    _dispose(application, window)
 
 
 def _application() -> QApplication:
@@ -96,7 +114,7 @@ def install_language(application: QApplication, language: str) -> QTranslator:
     """Load the translation for a setting value ("system" or a code); English when there is none."""
     translator = QTranslator(application)
     locale = QLocale.system() if language == "system" else QLocale(language)
-    if translator.load(locale, "llama_runner", "_", ":/i18n"):
+    if translator.load(locale, "llama_runner", "_", str(TRANSLATIONS)):
         application.installTranslator(translator)
     return translator
 

@@ -148,7 +148,7 @@ class MonitorDock(QFrame):
         self._line.setAccessibleName(self.tr("This machine now"))
         self._cards = [_Card(theme, gauge) for gauge in GAUGES]
         row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE_S, SPACE_XS, SPACE_M, SPACE_XS)
+        row.setContentsMargins(SPACE_S, SPACE_S, SPACE_M, SPACE_XS)
         row.setSpacing(SPACE_L)
         row.addWidget(self._fold, 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(self._line, 1)

@@ -1,7 +1,11 @@
 """One application for all tests of the window, started before anything is counted as left behind."""
 
+from collections.abc import Iterator
+
 import pytest
 from PySide6.QtWidgets import QApplication
+
+from llama_runner.ui.collecting import collecting_in_gui_thread
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -10,3 +14,10 @@ def started_application(qapp: QApplication) -> QApplication:
     QApplication.clipboard().text()
     qapp.processEvents()
     return qapp
+
+
+@pytest.fixture(autouse=True)
+def garbage_of_the_gui_thread(started_application: QApplication) -> Iterator[None]:
+    """Widgets die in the thread they were made in, here as in the program."""
+    with collecting_in_gui_thread():
+        yield

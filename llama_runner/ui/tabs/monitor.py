@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QButtonGroup,
     QGridLayout,
@@ -44,6 +44,10 @@ class MonitorTab(QWidget):
         self._span_s = min(2 * MINUTE_S, self._history_s)
         self._seen_revision = -1
         self._charts: list[Chart] = []
+        self._waiting: list[Chart] = []
+        self._turn = QTimer(self)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._draw_next)
         self._grid = QGridLayout()
         self._grid.setSpacing(SPACE_M)
         self._pause = QPushButton(self.tr("Pause"))
@@ -112,14 +116,22 @@ class MonitorTab(QWidget):
         self._draw()
 
     def _draw(self) -> None:
-        for chart in self._charts:
+        self._waiting = list(self._charts)
+        self._turn.start()
+
+    def _draw_next(self) -> None:
+        """One chart per turn of the event loop: all at once would hold it for 20 ms."""
+        if not self._waiting:
+            self._turn.stop()
+            return
+        chart = self._waiting.pop(0)
+        if chart.spec.curves:
             columns = [self._telemetry.series(curve.series) for curve in chart.spec.curves]
-            if columns:
-                n = min(column.t_s.size for column in columns)
-                values = [column.values[-n:] if n else column.values[:0] for column in columns]
-                chart.show_series(
-                    columns[0].t_s[-n:] if n else columns[0].t_s[:0], values, span_s=self._span_s
-                )
+            # A sample may arrive between two readings.
+            n = min(column.t_s.size for column in columns)
+            chart.show_series(
+                columns[0].t_s[:n], [column.values[:n] for column in columns], span_s=self._span_s
+            )
 
     def _show_note(self) -> None:
         note = self._telemetry.gpu_note

@@ -27,6 +27,7 @@ from llama_runner.ui.collecting import collecting_in_gui_thread
 from llama_runner.ui.geometry import WindowMemory
 from llama_runner.ui.main_window import MainWindow
 from llama_runner.ui.reporter import Reporter
+from llama_runner.ui.single import SingleWindow
 from llama_runner.ui.tabs import Severity
 from llama_runner.ui.theme import Theme, ThemeMode
 
@@ -63,16 +64,21 @@ def run_window(options: argparse.Namespace, *, drive: Drive | None = None) -> in
         The exit code: 0, however the window was closed.
     """
     home = current_home(options.home)
-    config = load_app_config(home)
+    single = SingleWindow(home)
     application = _application()
+    if not single.claim() and single.raise_other():
+        sys.stderr.write("Llama Runner is open already: its window comes to the front.\n")
+        return 0
+    config = load_app_config(home)
     clock = SystemClock()
     reporter = Reporter(clock=clock, interrupt=application.closeAllWindows)
     logs = start_logging(home, config.value, console=options.debug, debug=options.debug)
     reporter.install(home.logs_dir / "crash.log")
     try:
         with collecting_in_gui_thread():
-            _show(application, options, home, config, reporter, logs, drive)
+            _show(application, options, home, config, reporter, logs, single, drive)
     finally:
+        single.release()
         reporter.uninstall()
         logs.close()
     return 0
@@ -85,6 +91,7 @@ def _show(
     config: Loaded[AppConfig],
     reporter: Reporter,
     logs: LogHandle,
+    single: SingleWindow,
     drive: Drive | None,
 ) -> None:
     install_language(application, config.value.ui.language)
@@ -92,6 +99,7 @@ def _show(
     theme = Theme(application, _theme_mode(config.value, memory))
     window = MainWindow(theme=theme, reporter=reporter, memory=memory, home=home, logs=logs)
     window.painted.connect(lambda: _painted(window))
+    window.filled.connect(lambda: single.listen(window, window.come_to_front))
     window.show()
     with _event_loop(application, reporter) as loop:
         _run(loop, window, _main(window, options, home, config, drive))

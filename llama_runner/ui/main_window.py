@@ -337,6 +337,13 @@ class MainWindow(QMainWindow):
         wanted = FOLDED_HEIGHT if self.dock.folded else DOCK_HEIGHT
         self._splitter.setSizes([max(self._splitter.height() - wanted, 1), wanted])
 
+    def come_to_front(self) -> None:
+        """Another start of the program found this window."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+
     def _toggle_theme(self) -> None:
         self.theme.set_mode(ThemeMode.LIGHT if self.theme.colours.dark else ThemeMode.DARK)
         self._memory.set_text("theme", self.theme.mode.value)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from typing import Any, Final, Protocol, cast
 
 from llama_runner.core.errors import LlamaRunnerError
@@ -61,10 +62,10 @@ class SpawnedWorkers:
     def start(self, jobs: Sequence[Job], on_message: OnMessage) -> list[Future[WorkerReport]]:
         """Begin every job. Call once."""
         context = multiprocessing.get_context("spawn")
-        pairs = [context.Pipe(duplex=True) for _ in jobs]
+        pairs = [_pipe(context) for _ in jobs]
         self._links = [ours for ours, _ in pairs]
         theirs = tuple(end for _, end in pairs)
-        wake, waker = multiprocessing.Pipe(duplex=False)
+        wake, waker = _pipe(context)
         self._wakers = [wake, waker]
         before = set(multiprocessing.active_children())
         self._executor = ProcessPoolExecutor(
@@ -122,6 +123,14 @@ class SpawnedWorkers:
             for link in open_links.copy() if last_round else ready:
                 if not _pass_on(link, on_message, until_empty=last_round):
                     open_links.remove(link)
+
+
+def _pipe(context: SpawnContext) -> tuple[Connection, Connection]:
+    # On Windows the ends are of another class with the same methods, which the type stubs keep apart.
+    near: Any
+    far: Any
+    near, far = context.Pipe(duplex=True)
+    return near, far
 
 
 def _shut_down(executor: Executor) -> None:

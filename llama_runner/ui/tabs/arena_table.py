@@ -16,8 +16,8 @@ from llama_runner.ui.widgets.figures import metric_hint, tokens_text
 from llama_runner.ui.widgets.tables import Column, DataTable
 
 STAR: Final = "★"
-# Only these are better or worse; how long an answer is, is not.
-JUDGED: Final = ("ttft_s", "decode_tps", "e2e_s")
+# Only these are better or worse: how long an answer is, and so how long it takes in all, is not.
+JUDGED: Final = ("ttft_s", "decode_tps")
 # Their values depend on how tokens were counted.
 COUNTED: Final = ("decode_tps",)
 

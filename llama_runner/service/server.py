@@ -8,6 +8,7 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 # Safety R2; uvicorn counts request line and headers together.
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -15,6 +16,50 @@ MAX_CONNECTIONS: Final = 256
 KEEP_ALIVE_S: Final = 15
 # Waiting requests are answered at once when the service closes; what takes longer does not read.
 CLOSE_LIMIT_S: Final = 2
+# From a connection or a request's first byte to its last one; requests are small and come from this machine.
+REQUEST_LIMIT_S: Final = 10.0
+
+
+class BoundedRequests(H11Protocol):
+    """uvicorn's protocol, but a request that does not arrive whole is not waited for (safety R2).
+
+    Without this a few hundred half requests, of any user of this machine, keep everybody else out.
+    """
+
+    _arriving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection is the beginning of a request."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request, the last of it perhaps."""
+        super().data_received(data)
+        # None before the first request, whatever uvicorn's annotation says.
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            self._expect_nothing()
+        elif self._arriving is None:
+            self._expect()
+
+    def on_response_complete(self) -> None:
+        """What follows is idleness, which uvicorn bounds."""
+        self._expect_nothing()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing comes any more."""
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        self._arriving = self.loop.call_later(REQUEST_LIMIT_S, self.transport.close)
+
+    def _expect_nothing(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
 
 
 class HttpServer(uvicorn.Server):
@@ -28,7 +73,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=BoundedRequests,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -91,7 +91,7 @@ class OllamaBackend:
 
     async def _get_list(self, path: str) -> list[Mapping[str, JsonValue]]:
         reply = await self._get(path)
-        document = reply.json()
+        document = await reply.document()
         if isinstance(document, dict) and is_error(document):
             raise stream_error(document, reply.url)
         if not isinstance(document, dict) or "models" not in document:

@@ -122,7 +122,7 @@ class OpenAIBackend:
 
     async def _get_object(self, path: str) -> Mapping[str, JsonValue]:
         reply = await self._get(path)
-        document = reply.json()
+        document = await reply.document()
         if not isinstance(document, dict):
             raise ProtocolError(reply.url, "it is not a JSON object")
         # LM Studio answers paths that it does not know with status 200.

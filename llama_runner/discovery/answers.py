@@ -13,7 +13,7 @@ _TEXT_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """What one GET brought.
+    """What one GET brought. Making one parses the body: a large one is made on a thread.
 
     Attributes:
         status: None when no complete HTTP answer came; `failure` then says why.
@@ -24,6 +24,11 @@ class ProbeAnswer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     failure: str = ""
+    _document: JsonValue = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once and not at every question: the rules ask a dozen, and a large body takes its time.
+        object.__setattr__(self, "_document", self._parsed())
 
     @property
     def ok(self) -> bool:
@@ -37,14 +42,17 @@ class ProbeAnswer:
 
     def document(self) -> JsonValue:
         """The body of a 2xx answer as JSON, None when it is none."""
+        return self._document
+
+    def object(self) -> Mapping[str, JsonValue]:
+        """The body of a 2xx answer as a JSON object, empty when it is none."""
+        document = self.document()
+        return document if isinstance(document, dict) else {}
+
+    def _parsed(self) -> JsonValue:
         if not self.ok:
             return None
         try:
             return parse_json(self.body, max_bytes=MAX_REPLY_BYTES)
         except JsonRejected:
             return None
-
-    def object(self) -> Mapping[str, JsonValue]:
-        """The body of a 2xx answer as a JSON object, empty when it is none."""
-        document = self.document()
-        return document if isinstance(document, dict) else {}

@@ -9,7 +9,7 @@ from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError, ServerError
 from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.fingerprint import MODELS, NotAServer, Verdict, next_paths, verdict
-from llama_runner.net.fetch import fetch
+from llama_runner.net.fetch import INLINE_BYTES, Reply, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def probe(http: httpx.AsyncClient, base_url: str, *, timeout_s: float, clo
             answers[path] = ProbeAnswer(failure=_failure(error, timeout_s))
             return
         headers = {name.lower(): value for name, value in reply.headers.items()}
-        answers[path] = ProbeAnswer(reply.status, headers, reply.body)
+        answers[path] = await _answer(reply, headers)
         latencies.append(reply.elapsed_s)
 
     try:
@@ -59,6 +59,12 @@ async def probe(http: httpx.AsyncClient, base_url: str, *, timeout_s: float, clo
     if isinstance(result, NotAServer) and not answered:
         result = NotAServer(next((a.failure for a in answers.values() if a.failure), _no_answer(timeout_s)))
     return Probed(result, min(latencies, default=None), answered)
+
+
+async def _answer(reply: Reply, headers: dict[str, str]) -> ProbeAnswer:
+    if len(reply.body) <= INLINE_BYTES:
+        return ProbeAnswer(reply.status, headers, reply.body)
+    return await asyncio.to_thread(ProbeAnswer, reply.status, headers, reply.body)
 
 
 def _failure(error: ServerError, timeout_s: float) -> str:

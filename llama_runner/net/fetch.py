@@ -15,6 +15,9 @@ from llama_runner.net.stream import open_answer
 
 # D5: a list of a few thousand models fits; anything larger is not an answer.
 MAX_REPLY_BYTES: Final = 2 * 1024 * 1024
+# Safety 3.3: parsing more than this is not for the loop of a window. Hostile documents of the largest size
+# take half a second.
+INLINE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Reply:
             return parse_json(self.body, max_bytes=MAX_REPLY_BYTES)
         except JsonRejected as error:
             raise ProtocolError(self.url, "it is not JSON, or not an acceptable one") from error
+
+    async def document(self) -> JsonValue:
+        """As `json`, without holding the event loop up. Raises ProtocolError."""
+        return self.json() if len(self.body) <= INLINE_BYTES else await asyncio.to_thread(self.json)
 
     def raise_for_status(self) -> "Reply":
         """Itself when the status is 2xx; otherwise the error it means."""

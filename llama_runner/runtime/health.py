@@ -49,7 +49,7 @@ async def is_ours(
         if (await _props(http, url, {})).status != 401:
             return False
         reply = await _props(http, url, {"Authorization": f"Bearer {api_key}"})
-        document = reply.json() if reply.status == 200 else None
+        document = await reply.document() if reply.status == 200 else None
     except UnreachableError:
         return None
     except ProtocolError:

@@ -9,6 +9,7 @@ pictures after every change to `ui/`; those in docs/images come from here.
 import argparse
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,13 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 LOOKS: Final = ("light-1280x720", "dark-1280x720", "dark-1024x600", "light-1920x1080@2")
 LOOK_S: Final = 300
 PATIENCE_S: Final = 60.0
-PROMPT: Final = "Write a haiku about the sea, then list three facts about it as a Markdown table."
+PROMPT: Final = "Write a Python function that adds two numbers, and explain it in a short list."
+# Picture of the script -> name in docs/images.
+DOCS: Final = {
+    "dark-1280x720-*-chat-done.png": "chat-dark.png",
+    "light-1280x720-*-stress-done.png": "stress-light.png",
+    "dark-1280x720-??-monitor.png": "monitor-dark.png",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +134,10 @@ async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
     window.open_tab("discovery")
     await camera.take("discovery")
     await _chat(window, camera)
-    for key in ("arena", "stress"):
-        window.open_tab(key)
-        await settle(0.6)
-        await camera.take(key)
+    window.open_tab("arena")
+    await settle(0.6)
+    await camera.take("arena")
+    await _stress(window, camera)
     window.open_tab("monitor")
     await settle(2.5)
     await camera.take("monitor")
@@ -158,6 +165,24 @@ async def _chat(window: "MainWindow", camera: Camera) -> None:
     await camera.take("chat-done")
 
 
+async def _stress(window: "MainWindow", camera: Camera) -> None:
+    from PySide6.QtWidgets import QPushButton
+
+    window.open_tab("stress")
+    await settle(0.6)
+    await camera.take("stress")
+    start = window.findChild(QPushButton, "stress-start")
+    workspace = window.workspace
+    if start is None or workspace is None:
+        return
+    start.click()
+    await until(lambda: workspace.stress.running, what="the run's start")
+    await settle(3.0)
+    await camera.take("stress-running")
+    await until(lambda: not workspace.stress.running, what="the run's end", timeout_s=3 * PATIENCE_S)
+    await camera.take("stress-done")
+
+
 async def _dialogs(window: "MainWindow", camera: Camera) -> None:
     from PySide6.QtWidgets import QDialog
 
@@ -182,6 +207,17 @@ async def _dialogs(window: "MainWindow", camera: Camera) -> None:
     await camera.take("notice")
 
 
+def _take_any_port(home: Path) -> None:
+    """A service that runs beside this must not put its notice into every picture."""
+    from llama_runner.core.config import load_app_config, save_app_config
+    from llama_runner.core.editing import replace_setting
+    from llama_runner.core.paths import create_folders, home_at
+
+    place = home_at(home)
+    create_folders(place)
+    save_app_config(place, replace_setting(load_app_config(place).value, "service.control_port", 0))
+
+
 def run_child(look: Look, out: Path, *, demo: bool) -> int:
     """The window in this process."""
     from llama_runner.ui.app import run_window
@@ -196,6 +232,7 @@ def run_child(look: Look, out: Path, *, demo: bool) -> int:
             raise
 
     with tempfile.TemporaryDirectory(prefix="llama-runner-pictures-") as home:
+        _take_any_port(Path(home))
         options = argparse.Namespace(
             home=Path(home), demo=demo, debug=False, json=False, quiet=False, yes=True
         )
@@ -216,6 +253,16 @@ def start_child(look: Look, out: Path, *, demo: bool) -> int:
     ).returncode
 
 
+def copy_to_docs(out: Path) -> None:
+    """Put the pictures that the documents show where they look for them."""
+    folder = ROOT / "docs" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern, name in DOCS.items():
+        newest = max(out.glob(pattern), key=lambda file: file.stat().st_mtime, default=None)
+        if newest is not None and "empty" not in newest.name:
+            shutil.copyfile(newest, folder / name)
+
+
 def main() -> int:
     """All looks, empty and with the demo model."""
     parser = argparse.ArgumentParser(description="Write pictures of the window in all its states.")
@@ -223,6 +270,7 @@ def main() -> int:
     parser.add_argument("--looks", default=",".join(LOOKS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--demo", action="store_true", help="only the states with the demo model")
+    parser.add_argument("--docs", action="store_true", help="copy the good ones to docs/images")
     parser.add_argument("--empty", action="store_true", help="only the states without any model")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -230,7 +278,10 @@ def main() -> int:
         return run_child(parse_look(args.child), args.out, demo=args.demo)
     kinds = [demo for demo, wanted in ((False, not args.demo), (True, not args.empty)) if wanted]
     looks = [parse_look(text) for text in args.looks.split(",")]
-    return max(start_child(look, args.out, demo=demo) for look in looks for demo in kinds)
+    code = max(start_child(look, args.out, demo=demo) for look in looks for demo in kinds)
+    if args.docs and code == 0:
+        copy_to_docs(args.out)
+    return code
 
 
 if __name__ == "__main__":

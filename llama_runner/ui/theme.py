@@ -189,7 +189,7 @@ class Theme(QObject):
 
     def set_mode(self, mode: ThemeMode) -> None:
         """Apply light or dark, or whatever the system says."""
-        self.mode = mode
+        self.mode = ThemeMode(mode)
         self._apply(DARK if self._wants_dark() else LIGHT)
 
     def series_colour(self, index: int) -> str:

@@ -54,7 +54,9 @@ def reporter(
     made.uninstall()
 
 
-def test_hooks_are_given_back_and_the_crash_file_is_private(qapp: QApplication, clock: HandClock, tmp_path: Path) -> None:
+def test_hooks_are_given_back_and_the_crash_file_is_private(
+    qapp: QApplication, clock: HandClock, tmp_path: Path
+) -> None:
     before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
     reporter = Reporter(clock=clock, interrupt=lambda: None)
     reporter.install(tmp_path / "crash.log")

@@ -79,7 +79,7 @@ def test_numbers_are_right_aligned_and_a_name_keeps_some_room(table: DataTable[R
     assert alignment & Qt.AlignmentFlag.AlignRight
     table.resize(120, 300)
     QApplication.processEvents()
-    assert table.columnWidth(0) >= 150
+    assert table.columnWidth(0) >= 120
 
 
 def test_ten_thousand_rows_are_shown_and_filtered_quickly(table: DataTable[Row], qtbot: QtBot) -> None:

@@ -23,6 +23,8 @@ from llama_runner.ui.widgets.safe_html import BREAK, Piece
 # Half of the 8 ms a slice of the GUI thread may take; the piece that crosses it is let through.
 SLICE_MS: Final = 4
 
+# Qt's own 40 px waste a narrow column.
+LIST_INDENT_PX: Final = 24
 NO_TYPE: Final = QTextDocument.ResourceType.UnknownResource
 
 Job = Callable[[], None]
@@ -67,6 +69,7 @@ class SafeBrowser(QTextBrowser):
         self.setTabChangesFocus(True)
         self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.document().setDocumentMargin(SPACE_M)
+        self.document().setIndentWidth(LIST_INDENT_PX)
         self.anchorClicked.connect(self.follow)
         self._style_document()
         theme.changed.connect(self._style_document)
@@ -152,8 +155,22 @@ def insert_piece(cursor: QTextCursor, piece: Piece) -> None:
     if cursor.block().length() > 1 or cursor.currentList() is not None:
         cursor.insertBlock(QTextBlockFormat(), QTextCharFormat())
     if piece.rich:
-        fragment = QTextDocumentFragment.fromHtml(piece.content, cursor.document())
-        cursor.insertFragment(fragment)
+        _insert_rich(cursor, piece.content)
     else:
         cursor.setBlockFormat(QTextBlockFormat())
         cursor.insertText(piece.content, QTextCharFormat())
+
+
+def _insert_rich(cursor: QTextCursor, content: str) -> None:
+    """Qt melts the first paragraph of what is inserted into the one it comes to, which costs it its look.
+
+    So a throw-away paragraph goes first and is taken out again.
+    """
+    start = QTextCursor(cursor.document())
+    start.setPosition(cursor.position())
+    start.setKeepPositionOnInsert(True)
+    cursor.insertFragment(QTextDocumentFragment.fromHtml(f"<p>x</p>{content}", cursor.document()))
+    start.setPosition(start.position())
+    start.deleteChar()
+    if start.block().length() == 1 and start.block().next().isValid():
+        start.deleteChar()

@@ -25,7 +25,7 @@ R = TypeVar("R")
 Index = QModelIndex | QPersistentModelIndex
 NO_INDEX: Final = QModelIndex()
 # A name is not worth showing in less.
-MIN_STRETCH_PX: Final = 150
+MIN_STRETCH_PX: Final = 120
 SORT_ROLE: Final = Qt.ItemDataRole.UserRole
 RIGHT: Final = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 LEFT: Final = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter

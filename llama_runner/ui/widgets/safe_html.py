@@ -25,6 +25,10 @@ MAX_TAG_DEPTH: Final = 20
 MAX_TABLE_DEPTH: Final = 3
 MAX_TABLE_CELLS: Final = 2000
 MAX_RUN_CHARS: Final = 1000
+# The parser tries a link at each bracket and a table at each bar: at the cap nothing else takes it more than
+# two seconds, these take ten, and closing the window waits for them.
+MAX_COSTLY: Final = 20_000
+_COSTLY: Final = "[|"
 # Qt lays out some 4 MB/s of text and 2,000 lines per 15 ms: a piece stays within the 8 ms of the GUI thread.
 MAX_PIECE_CHARS: Final = 12 * 1024
 MAX_PIECE_LINES: Final = 250
@@ -118,6 +122,8 @@ def render_plain(text: str) -> Rendered:
 def render_markdown(text: str) -> Rendered:
     """A message in Markdown; plain where it asks too much of the layout. Takes up to a second at the cap."""
     shown, rest = _capped(clean_text(text))
+    if (costly := max(map(shown.count, _COSTLY))) > MAX_COSTLY:
+        return Rendered(plain_pieces(shown), rest, f"{costly:,} brackets or bars")
     tokens = _PARSER.parse(shown)
     lines = shown.split("\n")
     pieces: list[Piece] = []

@@ -6,6 +6,7 @@ Readers come from any thread at their own rate; nobody is called back.
 import logging
 import math
 import threading
+from typing import Final
 
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.telemetry.host import HostSampler, HostSource
@@ -14,6 +15,9 @@ from llama_runner.telemetry.ring import RingBuffer, Series
 from llama_runner.telemetry.sample import Sample, assemble, flatten
 
 log = logging.getLogger(__name__)
+
+# A reading takes milliseconds; a graphics driver that hangs must not hang the window's close.
+CLOSE_LIMIT_S: Final = 1.0
 
 
 class TelemetryCollector:
@@ -71,12 +75,15 @@ class TelemetryCollector:
             self._thread.start()
 
     def close(self) -> None:
-        """Stop sampling and wait for the thread to end. Idempotent."""
+        """Stop sampling and wait for the thread to end, unless a driver holds it. Idempotent."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_LIMIT_S)
+            if self._thread.is_alive():
+                # A daemon: it cannot keep the program from ending.
+                log.error("a reading does not return, its thread is left behind")
             self._thread = None
 
     def wait_newer(self, revision: int, timeout_s: float) -> int:

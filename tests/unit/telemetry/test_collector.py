@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from llama_runner.telemetry import collector as collector_module
 from llama_runner.telemetry.collector import TelemetryCollector
 from llama_runner.telemetry.sample import GpuSample, HostReading, flatten, to_json
 
@@ -150,3 +151,22 @@ def test_a_real_machine_gives_plausible_figures_and_says_why_there_is_no_card() 
         assert bool(sample.gpus) == (collector.gpu_note is None)
     finally:
         collector.close()
+
+
+def test_a_driver_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: nobody can take a thread out of a call that does not return."""
+    monkeypatch.setattr(collector_module, "CLOSE_LIMIT_S", 0.1)
+    reading, released = threading.Event(), threading.Event()
+
+    class HangingHost(SteadyHost):
+        def read(self, t_ns: int) -> HostReading:
+            reading.set()
+            released.wait(10)
+            return super().read(t_ns)
+
+    collector = TelemetryCollector(INTERVAL_S, 60.0, host=HangingHost(), gpus=OneGpu())
+    collector.start()
+    assert reading.wait(5)
+    collector.close()
+    assert not released.is_set()
+    released.set()

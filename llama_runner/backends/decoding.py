@@ -12,6 +12,8 @@ from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps, StreamLimitError
 
 # S12: a few broken events are a glitch, more are not the protocol.
 MAX_BAD_EVENTS: Final = 100
+# S9: ten times the longest context there is; each event is kept with its stamp.
+MAX_EVENTS: Final = 1_000_000
 # Every byte that is not UTF-8 becomes one character of three bytes.
 REPAIR_GROWTH: Final = 3
 
@@ -31,6 +33,7 @@ class DecoderBase(ABC):
         self.bad_events = 0
         self.late_events = 0
         self._caps = caps
+        self._n_events = 0
         self._finished = False
         self._reason: str | None = None
 
@@ -39,6 +42,9 @@ class DecoderBase(ABC):
         events: list[StreamEvent] = []
         if self.failure is None:
             self._guarded(lambda: self._feed(t_ns, data, events))
+            self._n_events += len(events)
+            if self._n_events > MAX_EVENTS and self.failure is None:
+                self.failure = ProtocolError(self.endpoint, "its stream was cut (too_many_events)")
         return events
 
     def close(self, t_ns: int) -> list[StreamEvent]:

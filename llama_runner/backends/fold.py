@@ -1,6 +1,7 @@
 """Events folded into one answer: text for views, a trace for the figures. The only place that does it."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from llama_runner.backends.events import (
     Finished,
@@ -25,6 +26,11 @@ from llama_runner.core.trace import (
     Usage,
     request_metrics,
 )
+
+# T4: more calls than any answer has; what comes beyond is not kept.
+MAX_TOOL_CALLS: Final = 128
+# T1: shown names are cut much earlier.
+MAX_NAME_CHARS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +62,6 @@ class AnswerSnapshot:
     finished: bool = False
     finish_reason: str | None = None
     prompt_progress: float | None = None
-
-
-@dataclass(slots=True)
-class _GrowingCall:
-    call_id: str | None = None
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
 
 
 class AnswerFold:
@@ -127,7 +126,7 @@ class AnswerFold:
             text=self._text.value(),
             reasoning=self._reasoning.value(),
             tool_calls=tuple(
-                ToolCall(call.call_id, call.name, "".join(call.arguments))
+                ToolCall(call.call_id, call.name, call.arguments.value())
                 for _, call in sorted(self._calls.items())
             ),
             n_events=len(self._stamps),
@@ -155,10 +154,11 @@ class AnswerFold:
         return NO_METRICS if trace is None else request_metrics(trace)
 
     def _add_call(self, event: ToolCallDelta) -> None:
-        call = self._calls.setdefault(event.index, _GrowingCall())
-        call.call_id = call.call_id or event.call_id
-        call.name += event.name or ""
-        call.arguments.append(event.arguments)
+        if event.index in self._calls or len(self._calls) < MAX_TOOL_CALLS:
+            call = self._calls.setdefault(event.index, _GrowingCall())
+            call.call_id = call.call_id or event.call_id
+            call.name = (call.name + (event.name or ""))[:MAX_NAME_CHARS]
+            call.arguments.append(event.arguments)
         self._stamps.append(TokenStamp(event.t_ns, TokenKind.TOOL_CALL, event.cumulative_tokens))
 
 
@@ -177,3 +177,10 @@ class _GrowingText:
             self._joined += "".join(self._pieces)
             self._pieces.clear()
         return self._joined
+
+
+@dataclass(slots=True)
+class _GrowingCall:
+    call_id: str | None = None
+    name: str = ""
+    arguments: _GrowingText = field(default_factory=_GrowingText)

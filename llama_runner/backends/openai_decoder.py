@@ -48,7 +48,6 @@ class OpenAIDecoder(DecoderBase):
     def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
         super().__init__(endpoint, caps)
         self._sse = SseParser(caps)
-        self._head = b""
         self._whole: bytearray | None = None
         self._shape_known = False
         self._usage: UsageReport | None = None
@@ -56,7 +55,7 @@ class OpenAIDecoder(DecoderBase):
 
     def _feed(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
         if not self._shape_known:
-            data = self._sniff(data)
+            self._sniff(data)
         if self._whole is not None:
             self._keep_whole(data)
             return
@@ -70,19 +69,17 @@ class OpenAIDecoder(DecoderBase):
         for event in self._sse.close():
             self._event(t_ns, event, events)
 
-    def _sniff(self, data: bytes) -> bytes:
-        """What to parse, once the first character that is no blank shows the shape: `{` begins a document."""
-        self._head += data
-        meaning = self._head.lstrip(_BLANKS)
-        if not meaning:
-            return b""
-        self._shape_known = True
+    def _sniff(self, data: bytes) -> None:
+        """The first character that is no blank shows the shape: `{` begins a document.
+
+        Blanks before it are not kept: they mean nothing in either shape, and may come for ever.
+        """
+        meaning = data.lstrip(_BLANKS)
+        self._shape_known = bool(meaning)
         if meaning.startswith(b"{"):
             self._whole = bytearray()
         elif meaning.startswith(b"<"):
             raise ProtocolError(self.endpoint, "it sent a web page")
-        head, self._head = self._head, b""
-        return head
 
     def _keep_whole(self, data: bytes) -> None:
         assert self._whole is not None

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,6 +110,18 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def all_gone(processes: Sequence[psutil.Process], limit_s: float = 5.0) -> bool:
-    """Whether all of them end within `limit_s`; a zombie has ended."""
-    _, alive = psutil.wait_procs(list(processes), timeout=limit_s)
-    return all(process.status() == psutil.STATUS_ZOMBIE for process in alive if process.is_running())
+    """Whether all of them end within `limit_s`. A zombie has ended: who inherits it may take its time."""
+    deadline_s = time.monotonic() + limit_s
+    while not all(_is_over(process) for process in processes):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _is_over(process: psutil.Process) -> bool:
+    try:
+        # `is_running` compares the start time: a recycled pid is another process.
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

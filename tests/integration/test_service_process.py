@@ -24,6 +24,7 @@ from llama_runner.control.runfile import (
     lock_path,
     read_run_file,
     run_file_path,
+    running_service,
     write_run_file,
 )
 from llama_runner.core.errors import ConfigError, PortInUseError, RefusedError, UnreachableError
@@ -32,6 +33,7 @@ from llama_runner.net.client import open_http
 from llama_runner.system.background import BackgroundProgram
 from llama_runner.system.identity import identity
 from llama_runner.system.locks import FileLock
+from tests.fakes.waiting import until
 from tests.integration.service_process import (
     LIMIT_S,
     ServiceProcess,
@@ -227,6 +229,8 @@ async def test_clients_that_start_together_share_one_service(home: Path) -> None
         finally:
             for connection in connections:
                 await connection.close()
+        # The service hears of the last one's end when it hears of it; nobody is left to wait for it.
+        await until(lambda: running_service(home_at(home)) is None)
         assert await attach(home_at(home), http=http_client) is None
 
 

@@ -140,7 +140,6 @@ class Life:
             )
         except OSError as error:
             return diagnosis.not_started(self._launch.argv[0], error)
-        self._owner.on_spawned(child.pid)
         try:
             return await self._stay_with(child)
         finally:
@@ -159,6 +158,7 @@ class Life:
                 group.create_task(self._look_after(child)),
             )
             try:
+                self._owner.on_spawned(child.pid)
                 verdict = await self._judge(child)
                 if isinstance(verdict, _Exited):
                     await asyncio.wait(drains, timeout=_LAST_WORDS_S)

@@ -1,5 +1,7 @@
 """The rich view: loads nothing, follows nothing, copies plain text, never freezes (R6)."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +124,23 @@ def test_a_copy_is_plain_text_without_hidden_characters(browser: SafeBrowser) ->
     data = QGuiApplication.clipboard().mimeData()
     assert data.text() == "bold and " + "x" * 3000
     assert not data.hasHtml()
+
+
+def test_a_copy_survives_the_end_of_the_program() -> None:
+    """The clipboard outlives the interpreter; what lies in it must not need one."""
+    script = (
+        "from PySide6.QtWidgets import QApplication\n"
+        "from llama_runner.ui.theme import Theme\n"
+        "from llama_runner.ui.widgets.browser import SafeBrowser\n"
+        "application = QApplication([])\n"
+        "view = SafeBrowser(Theme(application))\n"
+        "view.setPlainText('text')\n"
+        "view.selectAll()\n"
+        "view.copy()\n"
+        "assert application.clipboard().text() == 'text'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

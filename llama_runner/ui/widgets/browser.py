@@ -85,7 +85,13 @@ class SafeBrowser(QTextBrowser):
 
     def createMimeDataFromSelection(self) -> QMimeData:
         """The selection as plain text, without the break marks that only the layout needs (U14)."""
-        data = QMimeData()
+        # Qt's own object, emptied: the clipboard keeps it to the end of the program, when an object made in
+        # Python would call an interpreter that is gone.
+        data = super().createMimeDataFromSelection()
+        # Asked once, it holds its formats; before that it only promises them.
+        data.text()
+        for kind in data.formats():
+            data.removeFormat(kind)
         data.setText(self.textCursor().selection().toPlainText().replace(BREAK, ""))
         return data
 

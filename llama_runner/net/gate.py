@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llama_runner.core.clock import Clock, SystemClock
+from llama_runner.core.errors import InvalidRequestError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -205,8 +206,8 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class _BodyTooLargeError(Exception):
-    """Raised out of `receive`, through the application."""
+class _BodyTooLargeError(InvalidRequestError):
+    """Raised out of `receive`, through the application, which may take it for an expected error."""
 
 
 class _CountedBody:
@@ -224,7 +225,7 @@ class _CountedBody:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self.exceeded:
-            raise _BodyTooLargeError
+            raise _BodyTooLargeError("The request's body is too large.")
         return message
 
 
@@ -241,7 +242,7 @@ class _GuardedSend:
         if message["type"] == "http.response.start":
             if self._body.exceeded:
                 # The application turned our exception into an answer of its own; ours is the right one.
-                raise _BodyTooLargeError
+                raise _BodyTooLargeError("The request's body is too large.")
             self.started = True
             message["headers"] = [*filter(_is_the_applications, message.get("headers", [])), *self._added()]
         await self._send(message)

@@ -73,7 +73,7 @@ async def test_bytes_one_by_one_gain_no_time() -> None:
             if (await asyncio.wait({closed}, timeout=LIMIT_S / 4))[0]:
                 break
         assert await closed == b""
-        assert asyncio.get_running_loop().time() - began_s < 3 * LIMIT_S
+        assert asyncio.get_running_loop().time() - began_s < 6 * LIMIT_S
 
 
 async def test_a_slow_answer_and_idleness_in_between_are_no_reason() -> None:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +75,7 @@ def program_log(home: Home) -> Path:
 
 async def instance_lines(
     client: ControlClient, instance_id: str, *, last: int, follow: bool
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The last lines of an instance's output, then what follows until the instance is gone."""
     chunk = await client.log(instance_id)
     for line in chunk.lines[len(chunk.lines) - min(last, len(chunk.lines)) :]:
@@ -90,7 +90,7 @@ async def instance_lines(
             yield line
 
 
-async def file_lines(path: Path, *, last: int, follow: bool) -> AsyncIterator[str]:
+async def file_lines(path: Path, *, last: int, follow: bool) -> AsyncGenerator[str, None]:
     """The last lines of a log file, then what follows; goes over to the new file when it is rotated."""
     try:
         tail = LogTail(path)

@@ -144,8 +144,11 @@ def _run(argv: Sequence[str], out: Output) -> int:
         except BrokenPipeError:
             raise
         except Exception as error:
-            log.info("command failed command=%s", command.name, exc_info=error)
-            if expected_error(error) is None:
+            expected = expected_error(error) is not None
+            # `serve` logs to the terminal: the traceback of an expected error is for those who ask for it.
+            details = error if args.debug or not expected else None
+            log.info("command failed command=%s error=%s", command.name, error, exc_info=details)
+            if not expected:
                 raise _unexpected(error, log_file) from error
             raise
 

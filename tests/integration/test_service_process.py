@@ -306,7 +306,10 @@ def test_a_busy_control_port_names_the_program(home: Path) -> None:
         assert f"Port {port} is in use by " in error["message"]
         assert f"(pid {os.getpid()})" in error["message"]
         assert "--control" in error["hint"]
-        assert "Traceback" not in stdout
+        code, stdout, stderr = run_to_end(["serve", "--control", f"127.0.0.1:{port}"])
+        assert (code, stdout) == (1, "")
+        assert error["message"] in stderr
+        assert "Traceback" not in stderr
     assert not run_file_path(home_at(home)).exists()
 
 

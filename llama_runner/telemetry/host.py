@@ -52,8 +52,10 @@ def busy_pct(before: CpuTime, after: CpuTime) -> float | None:
     elapsed_s = after.total_s - before.total_s
     if elapsed_s <= 0:
         return None
+    # Counters tick in hundredths of a second: what is finer is dust of their subtraction as floats.
+    share_pct = round(100.0 * (after.busy_s - before.busy_s) / elapsed_s, 3)
     # A counter may step back by a tick when a core sleeps: keep the share a share.
-    return min(100.0, max(0.0, 100.0 * (after.busy_s - before.busy_s) / elapsed_s))
+    return min(100.0, max(0.0, share_pct))
 
 
 def per_second(before: int, after: int, elapsed_s: float) -> float | None:

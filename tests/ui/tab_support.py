@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, Signal
-from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QMessageBox, QWidget
 from qasync import QEventLoop
 
 from llama_runner.backends.base import Endpoint, Engine, ModelInfo, Target
@@ -62,6 +63,9 @@ class Shell(QObject):
     def open_tab(self, key: str) -> None:
         self.opened.append(key)
 
+    def open_settings(self) -> None:
+        self.opened.append("settings")
+
 
 @dataclass(slots=True)
 class Stage:
@@ -70,9 +74,11 @@ class Stage:
     workspace: Workspace
     shell: Shell
     unhandled: list[str] = field(default_factory=list)
+    shown: list[QWidget] = field(default_factory=list)
 
     def show(self, tab: QWidget, width: int = 1100, height: int = 700) -> None:
         """Put it on the (virtual) screen."""
+        self.shown.append(tab)
         tab.resize(width, height)
         tab.show()
 
@@ -84,7 +90,6 @@ async def stage(home: Path, *, mode: ThemeMode = ThemeMode.LIGHT) -> AsyncIterat
     assert isinstance(application, QApplication)
     folders = home_at(home)
     create_folders(folders)
-    before = set(QApplication.topLevelWidgets())
     async with open_workspace(folders) as workspace:
         theme = Theme(application, mode)
         found = Stage(workspace, Shell(theme))
@@ -96,10 +101,11 @@ async def stage(home: Path, *, mode: ThemeMode = ThemeMode.LIGHT) -> AsyncIterat
         try:
             yield found
         finally:
-            for widget in set(QApplication.topLevelWidgets()) - before:
-                await cancel_tasks(widget, timeout_s=5)
-                widget.hide()
-                widget.deleteLater()
+            # Not every top-level widget: pyqtgraph has menus of its own and deletes them itself.
+            for tab in filter(shiboken6.isValid, found.shown):
+                await cancel_tasks(tab, timeout_s=5)
+                tab.hide()
+                tab.deleteLater()
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
             theme.deleteLater()
             QCoreApplication.sendPostedEvents(theme, QEvent.Type.DeferredDelete.value)
@@ -152,3 +158,18 @@ def planned(url: str, label: str = "metronome", **plan: Any) -> Target:
 def open_questions() -> list[QMessageBox]:
     """Message boxes in sight."""
     return [box for box in QApplication.topLevelWidgets() if isinstance(box, QMessageBox) and box.isVisible()]
+
+
+W = TypeVar("W", bound=QWidget)
+
+
+def part(root: QWidget, kind: type[W], name: str) -> W:
+    """The widget with this object name."""
+    found = root.findChild(kind, name)
+    assert found is not None, f"no {kind.__name__} {name!r}"
+    return found
+
+
+def word_on(control: QWidget) -> str:
+    """The word on a button: as good as a name."""
+    return control.text() if isinstance(control, QAbstractButton) else ""

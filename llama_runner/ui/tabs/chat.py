@@ -60,7 +60,6 @@ class ChatTab(QWidget):
         self._show_target()
         self._show_system_prompt()
         self._poller = Poller(self, self._read)
-        self.setFocusProxy(self._input)
 
     # --- building ------------------------------------------------------------------------------------------
 
@@ -295,6 +294,8 @@ class ChatTab(QWidget):
         text = self._input.text
         self._input.clear()
         self._input.setFocus()
+        # Now rather than at the next look: laying it out would delay the reading of a fast first token.
+        self._stack.show_content()
         start_task(self, self._ask(self._current, text), name=self._task_name(self._current))
 
     async def _ask(self, conversation_id: str, text: str) -> None:

@@ -35,13 +35,23 @@ def decide(arguments: Sequence[str]) -> Mode:
     return Mode.WINDOW
 
 
+# core.errors.ExitCode.INTERRUPTED, which this module cannot import before it decided.
+INTERRUPTED: Final = 130
+
 _MODES: Final = {mode.value: mode for mode in (Mode.HEADLESS, Mode.SELFTEST, Mode.VERSION)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (the process's own arguments by default) and return its exit code."""
-    _prepare_process()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _prepare_process()
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # While modules are still being imported nothing has begun that could need an orderly end.
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
     match decide(arguments):
         case Mode.WINDOW:
             return _window(arguments)

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from llama_runner.cli.render import Output
-from llama_runner.core.config import load_app_config
+from llama_runner.core.config import Problem, Severity, load_app_config, load_models_config
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.logs import start_logging
 from llama_runner.core.paths import Home, current_home
 
 # Commands that run until told to stop: whoever started one watches its terminal.
 _LOGS_TO_TERMINAL: Final = frozenset({"serve"})
+# They tell about the configuration files themselves.
+_SHOW_SETTINGS: Final = frozenset({"config", "doctor"})
+# More than this hides what was asked for; `config validate` lists all.
+MAX_PROBLEMS_NOTED: Final = 3
 
 
 def home_of(args: argparse.Namespace) -> Home:
@@ -30,7 +34,10 @@ def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iter
     """
     try:
         home = home_of(args)
-        config = load_app_config(home).value
+        loaded = load_app_config(home)
+        if command not in _SHOW_SETTINGS:
+            note_problems((*loaded.problems, *load_models_config(home).problems), out)
+        config = loaded.value
         console = args.debug or (command in _LOGS_TO_TERMINAL and not args.quiet)
         handle = start_logging(home, config, console=console, debug=args.debug)
     except (LlamaRunnerError, OSError) as error:
@@ -42,3 +49,12 @@ def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iter
         yield home.logs_dir / "llama-runner.log"
     finally:
         handle.close()
+
+
+def note_problems(problems: tuple[Problem, ...], out: Output) -> None:
+    """Tell what the configuration files lack: without a word, defaults would pass for the user's own."""
+    grave = [problem for problem in problems if problem.severity is not Severity.NOTICE]
+    for problem in grave[:MAX_PROBLEMS_NOTED]:
+        out.note(f"{problem.message} {problem.hint}".rstrip())
+    if len(grave) > MAX_PROBLEMS_NOTED:
+        out.note(f"{len(grave) - MAX_PROBLEMS_NOTED} more: see `llama-runner config validate`.")

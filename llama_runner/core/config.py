@@ -52,11 +52,13 @@ class Loaded(Generic[S]):
     Attributes:
         problems: What was wrong with the file, in the order of the file.
         writable: Whether saving is allowed; False for a file of a newer version or one that cannot be read.
+        unusable: Whether nothing of the file could be used; saving replaces all of it.
     """
 
     value: S
     problems: tuple[Problem, ...]
     writable: bool
+    unusable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,15 @@ def _load(file: _File[S], clock: Clock) -> Loaded[S]:
             f"{file.path} cannot be used: {error}. The defaults apply.",
             f"Correct or delete it; {_quarantine(file.path, data, clock)}.",
         )
-        return Loaded(file.model(), (problem, *problems), writable=True)
+        return Loaded(file.model(), (problem, *problems), writable=True, unusable=True)
     raw, version_problems, newer = _migrated(raw, file)
     value, found = validate(file.model, raw, file_name=name)
-    return Loaded(value, (*version_problems, *found, *problems), writable=not newer)
+    return Loaded(
+        value,
+        (*version_problems, *found, *problems),
+        writable=not newer,
+        unusable=not isinstance(raw, dict),
+    )
 
 
 def _migrated(raw: JsonValue, file: _File[S]) -> tuple[JsonValue, tuple[Problem, ...], bool]:

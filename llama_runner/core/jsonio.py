@@ -50,7 +50,7 @@ def parse_json(
     try:
         value: JsonValue = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise JsonRejected(f"it is not UTF-8 text (byte {error.start})") from error
+        raise JsonRejected(_encoding(data, error)) from error
     except json.JSONDecodeError as error:
         raise JsonRejected(_where(error)) from error
     except RecursionError as error:
@@ -62,11 +62,19 @@ def parse_json(
     return value
 
 
+def _encoding(data: bytes, error: UnicodeDecodeError) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is UTF-16 text; save it as UTF-8"
+    return f"it is not UTF-8 text (byte {error.start})"
+
+
 def _where(error: json.JSONDecodeError) -> str:
     if error.doc.startswith("\ufeff"):
         return "it starts with a byte order mark; save it as UTF-8 without one"
     if not error.doc.strip():
         return "it is empty"
+    if not error.doc.strip("\0"):
+        return "it is full of zeros, as a file is that was being written when the power failed"
     # The decoder's own messages ("Unterminated string starting at") contain no part of the document.
     return f"it is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
 

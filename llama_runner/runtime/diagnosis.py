@@ -1,5 +1,6 @@
 """Why a child ended, from its exit code and its last words, with advice. Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,8 @@ from llama_runner.system.processes import describe_exit, is_illegal_instruction,
 
 # Enough of an engine's line to recognise the cause; the whole line is in the log.
 _QUOTE_CHARS: Final = 300
+# llama.cpp's stamp and level before each line: "0.00.004.437 E ".
+_LOG_PREFIX: Final = re.compile(r"^[\d.]+ [DIWE] ")
 
 
 class Cause(StrEnum):
@@ -145,7 +148,8 @@ def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: b
     for cause, signs in _SIGNS:
         line = _last_with(lines, signs)
         if line is not None:
-            return _failure(cause, f"{_WHAT[cause]} {when} ({how}): {quote(line)}")
+            what = _WHAT[cause] if cause is Cause.MODEL else f"{_WHAT[cause]} {when}"
+            return _failure(cause, f"{what} ({how}): {quote(line)}")
     said = _last_with(lines, _ERROR_MARKS) or (lines[-1] if lines else None)
     told = f": {quote(said)}" if said else ", without a word"
     return _failure(Cause.CRASH, f"llama-server ended {when} ({how}){told}")
@@ -177,7 +181,7 @@ def _last_with(lines: Sequence[str], signs: Sequence[str]) -> str | None:
 
 def quote(line: str) -> str:
     """An engine's line as part of a sentence."""
-    return visible_controls(line.strip(), _QUOTE_CHARS).rstrip(".")
+    return visible_controls(_LOG_PREFIX.sub("", line.strip()), _QUOTE_CHARS).rstrip(".")
 
 
 def stalled(limit_s: float) -> Failure:

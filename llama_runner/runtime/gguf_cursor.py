@@ -59,8 +59,10 @@ class Cursor:
     def length(self, limit: int, what: str) -> int:
         """A length that must fit `limit` and the file."""
         count = self.scalar("<Q")
-        if count > limit or count > self._size - self.position:
+        if count > limit:
             raise Damaged(f"it claims {what} of {count} bytes")
+        if count > self._size - self.position:
+            raise Damaged("its header runs past the end of the file")
         return count
 
     def skip_strings(self, count: int) -> None:

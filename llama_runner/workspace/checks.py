@@ -182,7 +182,7 @@ def check_settings(problems: tuple[Problem, ...]) -> list[Check]:
         Check(
             "settings",
             Status.OK if problem.severity is Severity.NOTICE else Status.WARNING,
-            f"{problem.key}: {problem.message}",
+            problem.message if problem.key in problem.message else f"{problem.key}: {problem.message}",
             problem.hint,
         )
         for problem in problems
@@ -196,7 +196,7 @@ async def check_control_port(home: Home, config: AppConfig) -> Check:
     if running is not None:
         return Check(name, Status.OK, f"The service runs at {running.url} (pid {running.pid}).")
     if port == 0 or not await tcp_open(host, port, PORT_TIMEOUT_S):
-        return Check(name, Status.OK, f"Port {port} is free." if port else "Any free port is taken.")
+        return Check(name, Status.OK, f"Port {port} is free." if port else "The service takes any free port.")
     holder = await asyncio.to_thread(listener_of, port)
     who = holder.name if holder and holder.name else "another program"
     pid = f" (pid {holder.pid})" if holder and holder.pid else ""
@@ -215,8 +215,11 @@ async def check_engine(config: AppConfig, *, demo: bool, env: Mapping[str, str],
         version = await engine_version(choice.path)
     except LlamaRunnerError as error:
         return Check("engine", Status.WARNING, error.message, error.hint)
-    detail = f"{choice.path} ({choice.origin}), version {version or 'unknown'}."
-    return Check("engine", Status.OK, f"{detail} {choice.note}".rstrip())
+    detail = f"{choice.path} ({choice.origin}), version {version or 'unknown'}. {choice.note}".rstrip()
+    if config.runtime.engine_path.on(platform) and choice.origin != "configured" and not demo:
+        fix = "Correct runtime.engine_path, or leave it empty."
+        return Check("engine", Status.WARNING, detail, fix)
+    return Check("engine", Status.OK, detail)
 
 
 def check_models(folder: Path, *, configured: str, models: tuple[ModelFile, ...]) -> Check:
@@ -226,14 +229,13 @@ def check_models(folder: Path, *, configured: str, models: tuple[ModelFile, ...]
     if configured and Path(configured) != folder:
         detail = f"The configured folder {configured} is not there. {detail}"
     broken = [model for model in models if model.problem is not None]
+    fix = ""
     if broken:
-        detail += f" Not usable: {broken[0].problem}" + (
-            f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        )
-    if not usable:
+        detail += f" Not usable: {broken[0].problem}"
+        fix = f"`llama-runner models` names {len(broken) - 1} more." if len(broken) > 1 else ""
+    if not usable and not fix:
         fix = "Put GGUF files there, set runtime.models_dir, or start once with --demo."
-        return Check("models", Status.WARNING, detail, fix)
-    return Check("models", Status.WARNING if broken else Status.OK, detail)
+    return Check("models", Status.OK if usable and not broken else Status.WARNING, detail, fix)
 
 
 # --- extras ------------------------------------------------------------------------------------------------

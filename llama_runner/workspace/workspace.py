@@ -171,9 +171,11 @@ class Workspace:
 def _refuse_unless_usable(record: ServerRecord) -> None:
     match record.status:
         case ServerStatus.OFFLINE:
+            # Mostly the problem names the address itself.
+            named = record.base_url in record.problem
+            problem = f"{record.base_url} cannot be reached: {_clause(record.problem)}."
             raise UnreachableError(
-                f"{record.base_url} cannot be reached: {_clause(record.problem)}.",
-                "Start the server, or correct the address.",
+                record.problem if named else problem, "Start the server, or correct the address."
             )
         case ServerStatus.NEEDS_KEY:
             raise RefusedError(f"{record.base_url} wants an API key.", "Give it with --api-key.")

@@ -154,7 +154,7 @@ async def test_a_model_the_engine_cannot_load_fails_with_its_own_words(tmp_path:
     content = header(GOOD_KEYS, [tensor("token_embd.weight", (64, 2))], data=b"\0" * 512)
     (folder / "odd.gguf").write_bytes(content)
     async with open_manager(tmp_path, engine, models=folder) as manager:
-        with pytest.raises(EngineError, match="could not load the model while loading") as caught:
+        with pytest.raises(EngineError, match="could not load the model") as caught:
             await manager.ensure_ready("odd", ONE_THREAD)
         assert caught.value.hint
 

@@ -153,7 +153,7 @@ async def test_f2_an_exit_while_loading_fails_at_once_with_the_last_words(tmp_pa
     async with open_manager(tmp_path, engine) as manager:
         began = time.perf_counter()
         with pytest.raises(
-            EngineError, match=r"could not load the model while loading .*bad tensor"
+            EngineError, match=r"could not load the model .*bad tensor"
         ) as caught:
             await manager.ensure_ready("a")
         assert time.perf_counter() - began < 3
@@ -185,10 +185,11 @@ async def test_a_failed_model_can_be_dismissed(tmp_path: Path) -> None:
 
 async def test_f3_a_load_without_any_progress_is_given_up(tmp_path: Path) -> None:
     engine = fake_engine(tmp_path / "engine", {"ready_after_s": None})
+    before = set(psutil.Process().children())
     async with open_manager(tmp_path, engine, load_stall_s=1.0) as manager:
         outcomes = await asyncio.gather(*(_outcome(manager.ensure_ready("a")) for _ in range(3)))
         assert all(isinstance(one, EngineError) and "no progress" in str(one) for one in outcomes)
-        assert not any("--alias" in child.cmdline() for child in psutil.Process().children())
+        assert set(psutil.Process().children()) <= before
 
 
 async def test_f4_a_frozen_child_is_degraded_and_forgiven(tmp_path: Path) -> None:

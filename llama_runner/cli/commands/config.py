@@ -98,9 +98,13 @@ def _get(home: Home, key: str, out: Output) -> ExitCode:
 
 
 def _set(home: Home, key: str, text: str, out: Output) -> ExitCode:
-    before = load_app_config(home).value
+    loaded = load_app_config(home)
+    before = loaded.value
     after = set_setting(before, key, text)
     save_app_config(home, after)
+    if loaded.unusable:
+        kept = backups_of(home.app_config_file)[0]
+        out.note(f"The file could not be used and is now a new one; the old one is kept as {kept}.")
     old, new = plain(get_setting(before, key)), plain(get_setting(after, key))
     out.document({"key": key, "value": new, "before": old})
     out.text(f"{key} = {shown(new)}" + ("" if old == new else f"  (was {shown(old)})"))
@@ -116,7 +120,8 @@ def _validate(home: Home, out: Output) -> ExitCode:
     valid = all(problem.severity is not Severity.ERROR for _, problem in found)
     out.document({"valid": valid, "problems": [_problem_document(path, p) for path, p in found]})
     for path, problem in found:
-        out.text(f"{problem.severity}: {path.name}: {problem.message} {problem.hint}".rstrip())
+        where = "" if path.name in problem.message else f"{path.name}: "
+        out.text(f"{problem.severity}: {where}{problem.message} {problem.hint}".rstrip())
     if not found:
         out.text("Both configuration files are in order.")
     return ExitCode.DONE if valid else ExitCode.USAGE

@@ -8,7 +8,7 @@ from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState
 from llama_runner.chat.conversation import TurnView
 from llama_runner.cli.asking import add_sampling_options, figures, sampling_options, workspace_of
-from llama_runner.cli.render import Output
+from llama_runner.cli.render import Output, error_document
 from llama_runner.cli.stdin import read_stdin
 from llama_runner.core.errors import ExitCode, LlamaRunnerError, UsageError
 from llama_runner.core.format import size
@@ -87,20 +87,25 @@ async def _print_text(workspace: Workspace, conversation: str, out: Output) -> N
 
 def _finish(turn: TurnView, target: Target, out: Output) -> ExitCode:
     truncated = turn.state is AnswerState.TRUNCATED
-    if turn.state is AnswerState.ERROR and turn.error is not None:
-        raise turn.error
+    failure = turn.error if turn.state is AnswerState.ERROR else None
+    if failure is not None and not turn.text:
+        raise failure
     out.document(
-        {
+        (error_document(failure) if failure else {})
+        | {
             "text": turn.text,
             "reasoning": turn.reasoning or None,
             "server": target.endpoint.base_url,
             "engine": target.endpoint.engine,
             "model": target.model_id,
             "finish_reason": turn.finish_reason,
-            "truncated": truncated,
+            "truncated": truncated or failure is not None,
             "metrics": turn.metrics,
         }
     )
+    if failure is not None:
+        # What came of the answer is on stdout already: this goes to stderr.
+        raise failure
     if not turn.text and not truncated:
         out.note("The model answered nothing.")
     out.note(f"{target.label} · {figures(turn.metrics)}")

@@ -197,7 +197,7 @@ def test_g10_an_empty_tensor_is_allowed(tmp_path: Path) -> None:
 def test_g11_a_file_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
     whole = header(GOOD_KEYS, [tensor("t", (64, 64))], data=b"\0" * (64 * 64 * 4))
     _read(tmp_path, whole)
-    assert "is incomplete: 1000 bytes are missing" in _error(tmp_path, whole[:-1000])
+    assert "is incomplete: 1000 B are missing" in _error(tmp_path, whole[:-1000])
 
 
 def test_g11_a_tensor_off_its_alignment_is_damage(tmp_path: Path) -> None:

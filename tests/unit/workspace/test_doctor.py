@@ -172,7 +172,8 @@ def test_models_that_cannot_be_used_are_told_with_the_first_reason(tmp_path: Pat
     check = checks.check_models(tmp_path, configured="", models=models)
 
     assert check.status is Status.WARNING
-    assert "1 usable model. Not usable: bad.gguf is an HTML page. (and 1 more)" in check.detail
+    assert check.detail.endswith("1 usable model. Not usable: bad.gguf is an HTML page.")
+    assert check.fix == "`llama-runner models` names 1 more."
 
 
 def test_libraries_that_a_window_lacks_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:

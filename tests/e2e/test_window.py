@@ -4,37 +4,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
 
 import psutil
 import pytest
 
-from tests.e2e.screen import is_available, virtual_screen
+from tests.e2e.playing import GONE_S, play, processes_of, start
+from tests.e2e.screen import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="no Xvfb or openbox: run scripts/test.py once")
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-GONE_S: Final = 10.0
-SCENARIO_S: Final = 240.0
-
-
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """A virtual screen for all tests here."""
-    with virtual_screen() as name:
-        yield name
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where screenshots go: kept where LLAMA_RUNNER_PICTURES says, else thrown away with the test."""
-    folder = Path(os.environ.get("LLAMA_RUNNER_PICTURES") or tmp_path / "pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture
@@ -52,61 +31,6 @@ def two_models(home: Path, engine: Path, demo_model: Path) -> Path:
     paths = {"engine_path": {"linux": str(engine)}, "models_dir": {"linux": str(home / "models")}}
     config.write_text(json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}}))
     return home
-
-
-@pytest.fixture
-def any_port(home: Path) -> Path:
-    """A home whose service takes a free port."""
-    config = home / "config" / "app_config.json"
-    config.parent.mkdir()
-    config.write_text(json.dumps({"version": 1, "service": {"control_port": 0}}))
-    return home
-
-
-def start(display: str, scenario: str, pictures: Path, *options: str) -> "subprocess.Popen[str]":
-    """The window in a process of its own, worked by a scenario."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.driver", scenario, str(pictures), *options],
-        cwd=ROOT,
-        env={**os.environ, "DISPLAY": display, "QT_QPA_PLATFORM": "xcb"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def play(display: str, scenario: str, pictures: Path, *options: str) -> dict[str, Any]:
-    """Run a scenario to its end: exit code 0, nothing left behind; returns its report."""
-    process = start(display, scenario, pictures, *options)
-    family = [psutil.Process(process.pid)]
-    try:
-        out, errors = process.communicate(timeout=SCENARIO_S)
-    finally:
-        process.kill()
-    assert out, errors
-    report: dict[str, Any] = json.loads(out.splitlines()[-1])
-    assert "failure" not in report, report["failure"] + errors
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors, errors
-    assert "never awaited" not in errors and "was destroyed" not in errors, errors
-    assert report["threads_left"] == []
-    assert report["files_left"] == []
-    psutil.wait_procs(family, GONE_S)
-    return report
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Living processes that were started for this home: they, or what started them, name it."""
-    found: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values()]
-            if process.pid != os.getpid() and any(str(home) in word for word in words):
-                found |= {process, *process.children(recursive=True)}
-        except psutil.Error:
-            continue
-    return sorted(found, key=lambda process: process.pid)
 
 
 @pytest.mark.timeout(300)

@@ -74,9 +74,7 @@ def test_an_answer_streams_is_rendered_once_and_measured(home: Path, metronome: 
     async def scenario() -> None:
         async with stage(home) as on:
             room = Room(on)
-            target = planned(
-                metronome.url, "tester", id="measured", prefill_ms=100, tokens=20, gap_ms=10, word=MARKDOWN
-            )
+            target = planned(metronome.url, "tester", prefill_ms=100, tokens=20, gap_ms=10, word=MARKDOWN)
             room.ask("What is **this**?\nTell me more.", target)
             await until(lambda: "Some **bold** text." in room.text)
             await room.settled()
@@ -85,11 +83,9 @@ def test_an_answer_streams_is_rendered_once_and_measured(home: Path, metronome: 
             assert "print(1)" in room.text and "font-weight:700" in room.transcript.toHtml()
             metrics = room.snapshot().messages[-1].metrics
             note = room.text.rsplit("\n", 1)[-1]
-            assert note.startswith("20 tokens (server's count) · first token 1") and "decode" in note
-            entry = metronome.last("measured")
-            assert entry.first_ns is not None and metrics.ttft_s is not None
-            # The GUI shares the loop; the truth test proper is in tests/integration.
-            assert metrics.ttft_s == pytest.approx((entry.first_ns - entry.received_ns) / 1e9, abs=0.03)
+            assert note.startswith("20 tokens (server's count) · first token ") and "decode" in note
+            # How exact it is, tests/integration says: here the machine may be busy.
+            assert metrics.ttft_s is not None and metrics.ttft_s >= 0.1
             assert room.titles == ["What is **this**?"]
 
     run(scenario())
@@ -214,12 +210,14 @@ def test_a_broken_answer_keeps_its_text_and_can_be_asked_again(
             await until(lambda: word in room.text)
             error = room.snapshot().messages[-1].error
             assert error is not None and error.message in room.text and error.hint in room.text
-            assert "w1 w2 w3 w4 w5" in room.text and room.again.text() == "Retry"
+            await until(lambda: room.again.text() == "Retry" and room.again.isEnabled())
+            assert "w1 w2 w3 w4 w5" in room.text
             on.shell.point_at(planned(metronome.url, "steady", tokens=6, gap_ms=1))
             room.again.click()
             await until(lambda: "steady" in room.text and "w6" in room.text and "total" in room.text)
             assert word not in room.text and "shaky" not in room.text and "w7" not in room.text
-            assert room.again.text() == "Regenerate" and len(room.snapshot().messages) == 2
+            await until(lambda: room.again.text() == "Regenerate")
+            assert len(room.snapshot().messages) == 2
 
     run(scenario())
 
@@ -230,7 +228,8 @@ def test_an_unreachable_server_is_told_under_the_question(home: Path) -> None:
             room = Room(on)
             room.ask("Anybody?", planned("http://127.0.0.1:9", "nobody"))
             await until(lambda: "Error:" in room.text)
-            assert "127.0.0.1:9" in room.text.rsplit("\n", 1)[-1] and room.again.isEnabled()
+            assert "127.0.0.1:9" in room.text.rsplit("\n", 1)[-1]
+            await until(room.again.isEnabled)
 
     run(scenario())
 

@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QPushButton, QWidget
 
 from llama_runner.stress.live import StressSnapshot
-from llama_runner.stress.report import StressReport, Verdict
+from llama_runner.stress.report import Badge, StressReport, Verdict
 from llama_runner.ui.tabs.stress import StressTab
 from llama_runner.ui.tabs.stress_live import MAX_POINTS, History, remaining_s
 from llama_runner.ui.tabs.stress_result import ResultPanel
@@ -69,7 +69,10 @@ def test_a_run_is_followed_measured_and_saved(home: Path, metronome: Metronome) 
             report = await room.finished()
             assert report.verdict is Verdict.COMPLETED and report.levels[0].requests.ok == 12
             assert room.label("stress-ok") == "12" and room.label("stress-sent") == "12"
-            assert room.label("stress-state") == "Done" and "notes" in room.label("stress-badge")
+            assert room.label("stress-state") == "Done"
+            # On a busy machine the load generator is honest about not keeping up.
+            notes = report.badge is Badge.NOTES
+            assert room.label("stress-badge") == ("! Valid, with notes" if notes else "✗ Not comparable")
             chart = room.tab.findChild(Chart)
             assert chart is not None and chart._values[0].size > 1
             table = part(room.tab, DataTable, "stress-table")

@@ -149,6 +149,7 @@ class ArenaTab(QWidget):
         self._stack = StateStack(self._shell.theme, self._halves, icon="mdi6.compare-horizontal")
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(SPACE_S)
         splitter.addWidget(self._plan_side())
         splitter.addWidget(self._stack)
         splitter.setStretchFactor(0, 0)

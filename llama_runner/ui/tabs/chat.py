@@ -152,6 +152,7 @@ class ChatTab(QWidget):
     def _lay_out(self) -> None:
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(SPACE_S)
         splitter.addWidget(self._left_side())
         splitter.addWidget(self._right_side())
         splitter.setStretchFactor(0, 0)

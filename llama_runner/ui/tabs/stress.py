@@ -86,6 +86,7 @@ class StressTab(QWidget):
         self._stack = StateStack(self._shell.theme, self._area, icon="mdi6.speedometer")
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
+        splitter.setHandleWidth(SPACE_S)
         splitter.addWidget(plan)
         splitter.addWidget(self._stack)
         splitter.setStretchFactor(0, 0)

@@ -98,9 +98,9 @@ class Hands:
         columns = range(model.columnCount())
         return [[str(model.index(row, c).data()) for c in columns] for row in range(model.rowCount())]
 
-    def picture(self, name: str) -> None:
-        """Save what the window looks like now."""
-        self.window.grab().save(str(self._pictures / f"{name}.png"))
+    def picture(self, name: str, *, of: QWidget | None = None) -> None:
+        """Save what the window, or another one, looks like now."""
+        (of or self.window).grab().save(str(self._pictures / f"{name}.png"))
 
 
 def _holds(true: Callable[[], bool]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.playing import GONE_S, play, processes_of, start
+from tests.e2e.playing import CHAT, GONE_S, play, processes_of, start
 from tests.e2e.screen import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="no Xvfb or openbox: run scripts/test.py once")
@@ -29,7 +29,7 @@ def two_models(home: Path, engine: Path, demo_model: Path) -> Path:
     config = home / "config" / "app_config.json"
     config.parent.mkdir()
     paths = {"engine_path": {"linux": str(engine)}, "models_dir": {"linux": str(home / "models")}}
-    config.write_text(json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}}))
+    config.write_text(json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}, "chat": CHAT}))
     return home
 
 
@@ -42,7 +42,7 @@ def test_a_person_loads_chats_compares_measures_watches_and_closes(
     assert "Name three colours." in report["chat"]
     assert "tok/s" in report["chat"] and "first token" in report["chat"]
     assert len(report["arena"]) == 2
-    assert all(len(answer) > 20 for answer in report["arena_answers"])
+    assert all(answer.strip() != "Answer" for answer in report["arena_answers"])
     assert report["stress"]
     assert report["cpu_samples"] >= 3
     assert {"cpu_pct", "ram_used_bytes", "disk_read_bps", "net_recv_bps"} <= set(report["names"])

@@ -1,0 +1,222 @@
+"""What a person meets when something is broken: settings, engine, model files, ports, servers."""
+
+import asyncio
+import signal
+import socket
+from dataclasses import replace
+from typing import Any, Final
+
+import psutil
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QLabel, QListWidget, QPushButton, QTextBrowser
+
+from llama_runner.net.ports import pick_free_port
+from llama_runner.ui.main_window import MainWindow
+from tests.e2e.hands import Hands, text_of
+from tests.fakes.metronome import Metronome, start_metronome
+from tests.fakes.metronome_plan import Plan
+
+Report = dict[str, Any]
+
+MODELS: Final = "Model files"
+SERVERS: Final = "Known servers"
+
+
+async def broken_settings(hands: Hands, window: MainWindow, report: Report) -> None:
+    """C1 to C5: read what the window says, look at all notices, change one setting and save it."""
+    await _service_runs(hands)
+    _tell_notices(hands, window, report)
+    hands.picture("broken-settings")
+    assert window.workspace is not None
+    report["settings"] = window.workspace.settings.model_dump(mode="json")
+    window.open_settings()
+    dialog = await _dialog(hands, "Settings")
+    _go_to_section(hands, dialog, "Stress")
+    await hands.write("Concurrency", "9")
+    hands.picture("settings", of=dialog)
+    report["settings_note"] = [label.text() for label in dialog.findChildren(QLabel) if label.isVisible()]
+    save = next(b for b in dialog.findChildren(QPushButton) if b.text().replace("&", "") == "Save")
+    report["can_save"] = save.isEnabled()
+    if save.isEnabled():
+        save.click()
+    else:
+        dialog.reject()
+    await hands.until(lambda: not _open_dialogs(), "the settings are closed")
+    report["after"] = window.workspace.settings.stress.concurrency
+
+
+def _go_to_section(hands: Hands, dialog: QDialog, name: str) -> None:
+    sections = hands.find(QListWidget, "Sections", within=dialog)
+    names = [sections.item(row).text() for row in range(sections.count())]
+    sections.setCurrentRow(names.index(name))
+
+
+async def no_engine(hands: Hands, window: MainWindow, report: Report) -> None:
+    """The engine is missing or no engine: what the Models tab says, and what comes of Load."""
+    await hands.tab(2)
+    await hands.until(lambda: bool(hands.cells(MODELS)), "the models are listed")
+    report["engine"] = hands.find(QLabel, "Engine in use").toolTip()
+    _tell_notices(hands, window, report)
+    hands.picture("no-engine")
+    await hands.choose_row(MODELS, "alpha")
+    await hands.click("Load")
+    said = len(window.notices.all)
+    await hands.until(lambda: len(window.notices.all) > said or _repeated(window), "the failure is told")
+    report["after_load"] = _newest(hands)
+    report["detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
+    hands.picture("no-engine-load")
+    report["load_again"] = hands.find(QPushButton, "Load").isEnabled()
+
+
+def _repeated(window: MainWindow) -> bool:
+    return bool(window.notices.all) and window.notices.all[-1].count > 1
+
+
+async def bad_models(hands: Hands, window: MainWindow, report: Report) -> None:
+    """G1 to G3, G17, F2: every bad file chosen, one that the engine refuses loaded, then a good one."""
+    await hands.tab(2)
+    await hands.until(lambda: bool(hands.cells(MODELS)), "the models are listed")
+    report["table"] = {row[1]: row[0] for row in hands.cells(MODELS)}
+    said = report["said"] = {}
+    for name in report["table"]:
+        await hands.choose_row(MODELS, name)
+        said[name] = text_of(hands.find(QLabel, "State of the chosen model"))
+        if "unusable" in report["table"][name]:
+            assert not hands.find(QPushButton, "Load").isEnabled(), name
+    hands.picture("bad-models")
+    await hands.choose_row(MODELS, "refused")
+    await hands.click("Load")
+
+    def failed() -> bool:
+        row = hands.row_of(MODELS, "refused")
+        return row is not None and "failed" in hands.cells(MODELS)[row][0]
+
+    await hands.until(failed, "the engine refuses the model")
+    await hands.until(lambda: bool(_newest(hands)), "the failure is told")
+    report["refused"] = _newest(hands)
+    report["refused_detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
+    hands.picture("refused-model")
+    await hands.choose_row(MODELS, "good")
+    await hands.click("Load")
+    await hands.until(lambda: window.target is not None, "the good model is ready")
+
+
+async def busy_port(hands: Hands, window: MainWindow, report: Report) -> None:
+    """F12: another program has the control port."""
+    await _service_runs(hands)
+    await hands.until(lambda: bool(window.notices.all), "the notice")
+    _tell_notices(hands, window, report)
+    assert window.workspace is not None
+    report["url"] = window.workspace.service.snapshot.url
+    hands.picture("busy-port")
+
+
+async def bad_servers(hands: Hands, window: MainWindow, report: Report) -> None:
+    """Servers that are not there, never answer, break off, end in the middle of an answer, or are gone."""
+    cut = replace(Plan(tokens=12, gap_ms=5), cut_at=5).model_id()
+    slow = Plan(tokens=400, gap_ms=25).model_id()
+    metronome = await asyncio.to_thread(start_metronome, models=(cut, slow))
+    try:
+        # Accepts in the system's queue and says nothing.
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            await _bad_addresses(hands, report, silent.getsockname()[1])
+        await _dying_server(hands, window, report, metronome, cut, slow)
+    finally:
+        await asyncio.to_thread(_end, metronome)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+async def _bad_addresses(hands: Hands, report: Report, silent: int) -> None:
+    await hands.tab(1)
+    said = report["added"] = {}
+    for kind, address in (("closed", _url(pick_free_port())), ("silent", _url(silent))):
+        await hands.write("Address of a server to add", address)
+        await hands.press(Qt.Key.Key_Return)
+        await hands.until(lambda: _status(hands, address) == "offline", f"the {kind} server is listed")  # noqa: B023
+        await hands.choose_row(SERVERS, address.removeprefix("http://"))
+        said[kind] = text_of(hands.find(QLabel, "What is wrong with the chosen server"))
+        hands.picture(f"server-{kind}")
+    await hands.write("Address of a server to add", "ftp://nowhere")
+    await hands.press(Qt.Key.Key_Return)
+    said["ftp"] = text_of(hands.find(QLabel, "Why the server could not be added"))
+    hands.picture("server-ftp")
+
+
+def _status(hands: Hands, address: str) -> str:
+    row = hands.row_of(SERVERS, address.removeprefix("http://"))
+    return "" if row is None else hands.cells(SERVERS)[row][0].partition(" ")[2]
+
+
+async def _dying_server(
+    hands: Hands, window: MainWindow, report: Report, metronome: Metronome, cut: str, slow: str
+) -> None:
+    await hands.write("Address of a server to add", metronome.url)
+    await hands.press(Qt.Key.Key_Return)
+    await hands.until(lambda: _status(hands, metronome.url) == "online", "the metronome is listed")
+    said = report["chat"] = {}
+    for kind, model in (("cut", cut), ("killed", slow), ("gone", slow)):
+        await hands.tab(1)
+        assert window.workspace is not None
+        record = window.workspace.registry.at(metronome.url)
+        assert record is not None
+        window.set_target(record.id, model)
+        await hands.tab(3)
+        await hands.write("chat-input", f"Count, {kind}.")
+        await hands.press(Qt.Key.Key_Return)
+        if kind == "killed":
+            await hands.until(lambda: "w9" in _transcript(hands), "some of the answer")
+            metronome.process.send_signal(signal.SIGKILL)
+        await hands.until(lambda: _retry(hands).isEnabled() and kind in _transcript(hands), "it has failed")  # noqa: B023
+        said[kind] = _transcript(hands).rpartition(f"{kind}.")[2]
+        report.setdefault("retry", {})[kind] = _retry(hands).text()
+        hands.picture(f"chat-{kind}")
+
+
+def _transcript(hands: Hands) -> str:
+    return text_of(hands.find(QTextBrowser, "chat-transcript"))
+
+
+def _retry(hands: Hands) -> QPushButton:
+    return hands.find(QPushButton, "Retry")
+
+
+def _end(metronome: Metronome) -> None:
+    if psutil.pid_exists(metronome.process.pid):
+        metronome.close()
+
+
+async def _service_runs(hands: Hands) -> None:
+    await hands.until(
+        lambda: "running" in text_of(hands.find(QLabel, "State of the service")), "the service runs"
+    )
+
+
+def _tell_notices(hands: Hands, window: MainWindow, report: Report) -> None:
+    report["notices"] = [[n.severity.value, n.message, n.details] for n in window.notices.all]
+    report["shown"] = _newest(hands)
+
+
+def _newest(hands: Hands) -> str:
+    """What the strip says now; empty when it is not there."""
+    try:
+        said = text_of(hands.find(QLabel, "Newest notice"))
+        return f"{said} {text_of(hands.find(QLabel, 'What to do'))}"
+    except LookupError:
+        return ""
+
+
+def _open_dialogs() -> list[QDialog]:
+    from PySide6.QtWidgets import QApplication
+
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
+
+
+async def _dialog(hands: Hands, title: str) -> QDialog:
+    await hands.until(lambda: any(d.windowTitle() == title for d in _open_dialogs()), title)
+    return next(d for d in _open_dialogs() if d.windowTitle() == title)
+
+
+TROUBLES: Final = (broken_settings, no_engine, bad_models, busy_port, bad_servers)

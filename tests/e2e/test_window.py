@@ -29,7 +29,9 @@ def two_models(home: Path, engine: Path, demo_model: Path) -> Path:
     config = home / "config" / "app_config.json"
     config.parent.mkdir()
     paths = {"engine_path": {"linux": str(engine)}, "models_dir": {"linux": str(home / "models")}}
-    config.write_text(json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}, "chat": CHAT}))
+    config.write_text(
+        json.dumps({"version": 1, "runtime": paths, "service": {"control_port": 0}, "chat": CHAT})
+    )
     return home
 
 

@@ -152,9 +152,7 @@ async def test_f2_an_exit_while_loading_fails_at_once_with_the_last_words(tmp_pa
     )
     async with open_manager(tmp_path, engine) as manager:
         began = time.perf_counter()
-        with pytest.raises(
-            EngineError, match=r"could not load the model .*bad tensor"
-        ) as caught:
+        with pytest.raises(EngineError, match=r"could not load the model .*bad tensor") as caught:
             await manager.ensure_ready("a")
         assert time.perf_counter() - began < 3
         assert caught.value.hint

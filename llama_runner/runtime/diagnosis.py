@@ -12,7 +12,7 @@ from llama_runner.system.processes import describe_exit, is_illegal_instruction,
 # Enough of an engine's line to recognise the cause; the whole line is in the log.
 _QUOTE_CHARS: Final = 300
 # llama.cpp's stamp and level before each line: "0.00.004.437 E ".
-_LOG_PREFIX: Final = re.compile(r"^[\d.]+ [DIWE] ")
+_LOG_PREFIX: Final = re.compile(r"^[\d.]+ ([DIWE]) ")
 
 
 class Cause(StrEnum):
@@ -29,6 +29,7 @@ class Cause(StrEnum):
     STALLED = "stalled"
     HUNG = "hung"
     PROGRAM = "program"
+    MUTE = "mute"
     CRASH = "crash"
 
 
@@ -125,6 +126,7 @@ _ADVICE: Final = {
     Cause.LIBRARY: "Reinstall llama-server with the libraries that belong beside it.",
     Cause.GPU_LOST: "Restart the computer or reload the GPU driver, or load with 0 GPU layers.",
     Cause.KILLED: "Free some memory or load it with a smaller context length, then load it again.",
+    Cause.MUTE: "Load it again; if it ends again, the file may be damaged or need a newer llama-server.",
     Cause.CRASH: "See the model's log; load it again, or try another version of llama-server.",
 }
 
@@ -150,9 +152,13 @@ def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: b
         if line is not None:
             what = _WHAT[cause] if cause is Cause.MODEL else f"{_WHAT[cause]} {when}"
             return _failure(cause, f"{what} ({how}): {quote(line)}")
-    said = _last_with(lines, _ERROR_MARKS) or (lines[-1] if lines else None)
-    told = f": {quote(said)}" if said else ", without a word"
-    return _failure(Cause.CRASH, f"llama-server ended {when} ({how}){told}")
+    said = _last_with(lines, _ERROR_MARKS) or next(
+        (line for line in lines[-1:] if not _is_chatter(line)), None
+    )
+    if said:
+        return _failure(Cause.CRASH, f"llama-server ended {when} ({how}): {quote(said)}")
+    cause = Cause.MUTE if loading and returncode > 0 else Cause.CRASH
+    return _failure(cause, f"llama-server ended {when} ({how}) without saying why")
 
 
 _WHAT: Final = {
@@ -177,6 +183,12 @@ def _last_with(lines: Sequence[str], signs: Sequence[str]) -> str | None:
             if sign in low and not any(harmless in low for harmless in _NOT_FATAL):
                 return line
     return None
+
+
+def _is_chatter(line: str) -> bool:
+    """A line of the engine's log that tells what goes well: never the reason of an end."""
+    found = _LOG_PREFIX.match(line.strip())
+    return found is not None and found[1] in "DI"
 
 
 def quote(line: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from llama_runner.core.clock import seconds
 from llama_runner.core.errors import EngineError
 from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 # F11: a port may be taken between choosing and binding; five times in a row is no accident.
 _PORT_TRIES: Final = 5
+# llama-server's log writer loses its last lines in one exit of ten, and with them the reason: a load that
+# ended without it is tried once more, unless that would keep a person waiting.
+_SHORT_LOAD_S: Final = 5.0
 # Crashes older than the policy looks at are dropped beyond this many.
 _MAX_CRASHES: Final = 32
 
@@ -69,6 +73,7 @@ class Instance(LifeOwner):
         self._crashes: list[Crash] = []
         self._was_ready = False
         self._repack = True
+        self._listened_again = False
 
     # --- for readers -----------------------------------------------------------------------------------
 
@@ -163,6 +168,7 @@ class Instance(LifeOwner):
     async def _one_load(self) -> Failure | None:
         """Start the child and stay with it to its end; tries other ports. None: it was asked to stop."""
         failure: Failure | None = None
+        began_ns = self.around.clock.now_ns()
         for _ in range(_PORT_TRIES):
             if self._stop.is_set():
                 return None
@@ -179,10 +185,20 @@ class Instance(LifeOwner):
                 failure = await self._life.run()
             finally:
                 self._life = None
-            if failure is None or failure.cause is not Cause.PORT:
+            if failure is None or not self._worth_another_try(failure, began_ns):
                 break
-            log.info("port was taken model=%s reason=%s", self.model.id, failure.message)
         return failure
+
+    def _worth_another_try(self, failure: Failure, began_ns: int) -> bool:
+        if failure.cause is Cause.PORT:
+            log.info("port was taken model=%s reason=%s", self.model.id, failure.message)
+            return True
+        took_s = seconds(self.around.clock.now_ns(), began_ns)
+        if failure.cause is not Cause.MUTE or self._listened_again or took_s > _SHORT_LOAD_S:
+            return False
+        log.info("child ended without a word, trying once more model=%s", self.model.id)
+        self._listened_again = True
+        return True
 
     def _may_try_without_repack(self, failure: Failure) -> bool:
         """Some virtual machines claim instructions they lack; the engine's repacking trips over it."""

@@ -162,7 +162,7 @@ async def test_f2_an_exit_while_loading_fails_at_once_with_the_last_words(tmp_pa
 
 
 async def test_a_failed_model_is_tried_again_only_on_request(tmp_path: Path) -> None:
-    engine = fake_engine(tmp_path / "engine", {"exit_code": 1}, {})
+    engine = fake_engine(tmp_path / "engine", {"exit_code": 1, "stderr": ["error: no"]}, {})
     async with open_manager(tmp_path, engine) as manager:
         for _ in range(3):
             with pytest.raises(EngineError):
@@ -171,6 +171,24 @@ async def test_a_failed_model_is_tried_again_only_on_request(tmp_path: Path) -> 
         await manager.load("a")
         assert (await manager.ensure_ready("a")).state is InstanceState.READY
         assert len(manager.instances()) == 1
+
+
+async def test_f2_a_load_that_ended_without_a_reason_is_tried_once_more_to_hear_it(tmp_path: Path) -> None:
+    reason = "E llama_model_load: error loading model: bad tensor"
+    engine = fake_engine(tmp_path / "engine", {"exit_code": 1}, {"exit_code": 1, "stderr": [reason]})
+    async with open_manager(tmp_path, engine) as manager:
+        with pytest.raises(EngineError, match=r"could not load the model .*bad tensor"):
+            await manager.ensure_ready("a")
+        assert len(starts(engine)) == 2
+
+
+async def test_f2_a_load_that_never_tells_its_reason_is_given_up(tmp_path: Path) -> None:
+    engine = fake_engine(tmp_path / "engine", {"exit_code": 1})
+    async with open_manager(tmp_path, engine) as manager:
+        with pytest.raises(EngineError, match=r"\(exit code 1\) without saying why") as caught:
+            await manager.ensure_ready("a")
+        assert "may be damaged" in caught.value.hint
+        assert len(starts(engine)) == 2
 
 
 async def test_a_failed_model_can_be_dismissed(tmp_path: Path) -> None:

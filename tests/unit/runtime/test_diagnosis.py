@@ -33,7 +33,9 @@ S = 1_000_000_000
         (-4, [], Cause.INSTRUCTION),
         (-9, ["everything is fine"], Cause.KILLED),
         (-11, ["slot launch_slot_: id 0 | task 1 | processing task"], Cause.CRASH),
-        (1, [], Cause.CRASH),
+        (1, [], Cause.MUTE),
+        (1, ["0.00.004.075 I srv    load_model: loading model"], Cause.MUTE),
+        (1, ["0.00.004.075 I srv    load_model: loading model", "boom"], Cause.CRASH),
         (1, ["cudaMalloc failed: out of memory, retrying without pipeline parallelism"], Cause.CRASH),
     ],
 )
@@ -43,6 +45,15 @@ def test_the_cause_is_read_from_code_and_last_words(returncode: int, lines: list
     assert found.message.endswith(".")
     assert "load" in found.message or cause is Cause.INSTRUCTION
     assert found.advice
+
+
+def test_the_stamp_of_a_log_line_is_not_quoted() -> None:
+    line = "0.00.004.357 E llama_model_load: error loading model: key not found"
+    found = diagnose(1, [line], platform="linux", loading=True)
+    assert found.message == (
+        "llama-server could not load the model (exit code 1): "
+        "llama_model_load: error loading model: key not found."
+    )
 
 
 def test_the_engines_own_line_is_quoted_safely() -> None:

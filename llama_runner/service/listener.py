@@ -11,6 +11,10 @@ from llama_runner.system.identity import ListenerInfo, listener_of
 _HINT: Final = (
     "Choose another port with --control HOST:PORT or `config set service.control_port`, or stop it."
 )
+_FELL_BACK: Final = (
+    "The control API took a free one instead; free that port or change service.control_port in Settings "
+    "to have it always at the same place."
+)
 
 
 def check_control_host(host: str) -> None:
@@ -45,7 +49,7 @@ def claim_control_port(host: str, port: int, *, fall_back: bool) -> tuple[socket
         busy = busy_sentence(port, listener_of(port))
         if not fall_back:
             raise PortInUseError(busy, _HINT) from error
-        return listen_tcp(host, 0), f"{busy} The control API took a free one instead."
+        return listen_tcp(host, 0), f"{busy} {_FELL_BACK}"
 
 
 def busy_sentence(port: int, listener: ListenerInfo | None) -> str:

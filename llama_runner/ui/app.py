@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication
 
 from llama_runner import __version__
 from llama_runner.core.clock import SystemClock
-from llama_runner.core.config import Loaded, load_app_config
+from llama_runner.core.config import Loaded, load_app_config, load_models_config
 from llama_runner.core.logs import LogHandle, start_logging
 from llama_runner.core.paths import Home, current_home
 from llama_runner.core.settings import AppConfig
@@ -179,7 +179,7 @@ async def _main(
         ticker.timeout.connect(lambda: None)
         ticker.start(SIGNAL_CHECK_MS)
     QApplication.instance().commitDataRequest.connect(lambda _: session.close())  # type: ignore[union-attr]
-    for problem in config.problems:
+    for problem in (*config.problems, *load_models_config(home).problems):
         window.notify(problem.message, severity=_SEVERITIES[problem.severity], details=problem.hint)
     if not window.isVisible():
         session.close()

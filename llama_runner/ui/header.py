@@ -36,7 +36,7 @@ def server_title(record: ServerRecord) -> str:
         names = ", ".join(visible_controls(model.id, 60) for model in record.models)
         here = QCoreApplication.translate("header", "Here")
         return f"{here}: {names or record.address}"
-    return f"{record.address} · {visible_controls(record.product, 40)}"
+    return " · ".join(filter(None, (record.address, visible_controls(record.product, 40))))
 
 
 class Picker(QComboBox):

@@ -209,8 +209,11 @@ class MainWindow(QMainWindow):
 
     async def _start_service(self, workspace: "Workspace") -> None:
         await workspace.service.ensure()
+        # The service reads the same settings and finds the same faults in them: said once is enough.
+        told = {f"{notice.message} {notice.details}".rstrip() for notice in self.notices.all}
         for sentence in workspace.service.snapshot.notices:
-            self.notify(sentence, severity=Severity.WARNING)
+            if sentence not in told:
+                self.notify(sentence, severity=Severity.WARNING)
         if workspace.demo:
             self.say(self.tr("Loading the demo model"))
             target = await workspace.resolve_target()

@@ -83,7 +83,10 @@ class Notices(QObject):
 
 
 class NoticeBar(QFrame):
-    """The newest notice in a strip of its own: covers nothing, takes no focus, stops nothing."""
+    """The newest notice in a strip of its own: covers nothing, takes no focus, stops nothing.
+
+    An error stays until it is read: what comes after it, unless an error too, is only counted.
+    """
 
     list_wanted = Signal()
 
@@ -98,12 +101,16 @@ class NoticeBar(QFrame):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.hide)
+        self._every = QPushButton(self.tr("All notices"))
+        self._every.setAccessibleName(self._every.text())
+        self._unread = 0
         self._lay_out()
         notices.added.connect(self._show_notice)
         self.hide()
 
     def _lay_out(self) -> None:
-        dismiss, every = QPushButton(self.tr("Dismiss")), QPushButton(self.tr("All notices"))
+        dismiss = QPushButton(self.tr("Dismiss"))
+        dismiss.setAccessibleName(dismiss.text())
         words = QVBoxLayout()
         words.setSpacing(0)
         words.addWidget(self._text)
@@ -112,9 +119,8 @@ class NoticeBar(QFrame):
         row.setContentsMargins(SPACE_M, SPACE_XS, SPACE_S, SPACE_XS)
         row.setSpacing(SPACE_S)
         row.addLayout(words, 1)
-        for button, act in ((every, self._open_list), (dismiss, self.hide)):
+        for button, act in ((self._every, self._open_list), (dismiss, self.hide)):
             button.setProperty("flat", True)
-            button.setAccessibleName(button.text())
             button.clicked.connect(act)
             row.addWidget(button, 0, Qt.AlignmentFlag.AlignVCenter)
 
@@ -125,6 +131,14 @@ class NoticeBar(QFrame):
     def _show_notice(self, notice: Notice | None) -> None:
         if notice is None:
             self.hide()
+            return
+        # Hidden counts as read, by whatever way it went.
+        self._unread = 1 if self.isHidden() else self._unread + (notice.count == 1)
+        self._every.setText(
+            self.tr("All notices") if self._unread == 1 else self.tr("{n} new notices").format(n=self._unread)
+        )
+        holds_error = not self.isHidden() and self.property("severity") == Severity.ERROR.value
+        if holds_error and notice.severity is not Severity.ERROR:
             return
         count = f" ({notice.count}×)" if notice.count > 1 else ""
         self._text.setText(notice.message[:MAX_SHOWN_CHARS] + count)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QTimer, qWarning
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from llama_runner.core.errors import EngineError
@@ -181,6 +181,25 @@ def test_notices_are_counted_and_bounded(qtbot: QtBot) -> None:
     notices.clear()
     assert notices.all == ()
     assert not bar.isVisible()
+
+
+def test_an_error_stays_in_the_strip_until_it_is_read(qtbot: QtBot) -> None:
+    notices = Notices()
+    bar = NoticeBar(notices)
+    qtbot.addWidget(bar)
+    text = next(label for label in bar.findChildren(QLabel) if label.accessibleName() == "Newest notice")
+    buttons = {button.accessibleName(): button for button in bar.findChildren(QPushButton)}
+    notices.add("the file is broken", severity=Severity.ERROR)
+    notices.add("a port is busy", severity=Severity.WARNING)
+    assert text.text() == "the file is broken"
+    assert buttons["All notices"].text() == "2 new notices"
+    notices.add("another file is broken", severity=Severity.ERROR)
+    assert text.text() == "another file is broken"
+    buttons["Dismiss"].click()
+    assert not bar.isVisible()
+    notices.add("a port is busy", severity=Severity.WARNING)
+    assert text.text() == "a port is busy"
+    assert buttons["All notices"].text() == "All notices"
 
 
 def test_the_reporter_works_from_a_timer(reporter: Reporter, qtbot: QtBot) -> None:

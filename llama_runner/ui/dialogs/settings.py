@@ -278,7 +278,12 @@ class SettingsDialog(QDialog):
 
     def _note_text(self, edited: bool) -> str:
         if not self._loaded.writable:
-            return self.tr("These settings were written by a newer version and cannot be changed here.")
+            return self._loaded.problems[0].message
+        if self._loaded.unusable:
+            return self.tr(
+                "The file could not be used, so these are the defaults. Saving writes a new file and keeps "
+                "the old one in the folder config/backups."
+            )
         if edited:
             return self.tr("Changes of service, engine and folders count from the next start on.")
         return ""

@@ -1,14 +1,16 @@
 """The chat tab: conversations on the left, the transcript on the right, what is written below it."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSplitter, QVBoxLayout, QWidget
 
+from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState
 from llama_runner.chat.conversation import ConversationSnapshot, TurnView
-from llama_runner.core.errors import UsageError
+from llama_runner.core.errors import NotFoundError, UsageError
 from llama_runner.ui.async_slots import async_slot_once, is_running, start_task
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.chat_list import ConversationList, title_of
@@ -305,7 +307,8 @@ class ChatTab(QWidget):
             if target is None:
                 raise UsageError("The chosen model is gone.", "Choose another one.")
             self._keep_system_prompt()
-            await self._chat.send(conversation_id, text, target, self._sampling.options)
+            turn = await self._chat.send(conversation_id, text, target, self._sampling.options)
+            self._look_after(target, turn)
         except UsageError as error:
             self._shell.report(error, doing=self.tr("sending the message"))
             if self._current == conversation_id and not self._input.text:
@@ -320,9 +323,24 @@ class ChatTab(QWidget):
         try:
             self._keep_system_prompt()
             self._view.forget_last(conversation_id)
-            await self._chat.regenerate(conversation_id, self._shell.target, self._sampling.options)
+            target = self._shell.target
+            turn = await self._chat.regenerate(conversation_id, target, self._sampling.options)
+            self._look_after(target, turn)
         except UsageError as error:
             self._shell.report(error, doing=self.tr("asking again"))
+
+    def _look_after(self, target: Target | None, turn: TurnView) -> None:
+        """Ask a server that failed how it is, so that the header does not go on calling it ready."""
+        record = self._workspace.registry.at(target.endpoint.base_url) if target is not None else None
+        failed = turn.state in (AnswerState.ERROR, AnswerState.TRUNCATED)
+        name = f"check {record.id}" if record is not None else ""
+        if record is not None and failed and not is_running(self, name):
+            start_task(self, self._check(record.id), name=name)
+
+    async def _check(self, server_id: str) -> None:
+        # Taken off the list meanwhile: then nothing calls it ready.
+        with suppress(NotFoundError):
+            await self._workspace.discovery.check(server_id)
 
     def _stop(self) -> None:
         name = f"stop {self._current}"

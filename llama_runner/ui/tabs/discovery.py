@@ -271,11 +271,19 @@ class DiscoveryTab(QWidget):
         record = self._servers.current
         infos = record.models if record is not None else ()
         self._models.set_rows([ModelRow(record.id, info) for info in infos] if record is not None else ())
-        self._problem.setText(record.problem if record is not None else "")
+        self._problem.setText(self._problem_of(record) if record is not None else "")
         self._problem.setVisible(bool(record is not None and record.problem))
         ours = record is not None and record.source is ServerSource.SERVICE
         self._remove_button.setEnabled(record is not None and not ours)
         self._target_button.setEnabled(bool(infos))
+
+    def _problem_of(self, record: ServerRecord) -> str:
+        """What is wrong with a server and, where the sentence does not say so, what to do."""
+        if not record.problem or record.status is not ServerStatus.OFFLINE:
+            return record.problem
+        return self.tr("{problem} Start the server and press Check, or remove it.").format(
+            problem=record.problem
+        )
 
     def _status_word(self, status: ServerStatus) -> str:
         return {

@@ -372,6 +372,7 @@ class ModelsTab(QWidget):
             instance = await self._workspace.service.ensure_ready(line.file.id)
         except LlamaRunnerError as error:
             self._shell.report(error, doing=self.tr("loading {model}").format(model=name))
+            self._shell.say(self.tr("{model} was not loaded").format(model=name))
             return
         self._shell.say(
             self.tr("{model} is ready after {time}").format(model=name, time=format.seconds(instance.load_s))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,15 @@ def play(display: str, scenario: str, pictures: Path, *options: str) -> dict[str
     assert report["files_left"] == []
     psutil.wait_procs(family, GONE_S)
     return report
+
+
+def place_model(source: Path, target: Path) -> None:
+    """A model file under another name, without a copy where the disk allows it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

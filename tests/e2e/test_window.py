@@ -1,8 +1,6 @@
 """The whole product as a person meets it: window, service, engine and models are the real ones."""
 
 import json
-import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -20,12 +18,7 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="no Xvfb or openbox: 
 def two_models(home: Path, engine: Path, demo_model: Path) -> Path:
     """A home with the engine configured and two model files."""
     for name in ("alpha", "beta"):
-        folder = home / "models" / name
-        folder.mkdir(parents=True)
-        try:
-            os.link(demo_model, folder / f"{name}.gguf")
-        except OSError:
-            shutil.copyfile(demo_model, folder / f"{name}.gguf")
+        place_model(demo_model, home / "models" / name / f"{name}.gguf")
     config = home / "config" / "app_config.json"
     config.parent.mkdir()
     paths = {"engine_path": {"linux": str(engine)}, "models_dir": {"linux": str(home / "models")}}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psutil
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QLabel, QListWidget, QPushButton, QTextBrowser
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QListWidget, QPushButton, QTextBrowser
 
 from llama_runner.net.ports import pick_free_port
 from llama_runner.ui.main_window import MainWindow
@@ -65,6 +65,7 @@ async def no_engine(hands: Hands, window: MainWindow, report: Report) -> None:
     report["after_load"] = _newest(hands)
     report["detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
     hands.picture("no-engine-load")
+    report["outcome"] = _outcome(hands)
     report["load_again"] = hands.find(QPushButton, "Load").isEnabled()
 
 
@@ -94,6 +95,7 @@ async def bad_models(hands: Hands, window: MainWindow, report: Report) -> None:
     await hands.until(failed, "the engine refuses the model")
     await hands.until(lambda: bool(_newest(hands)), "the failure is told")
     report["refused"] = _newest(hands)
+    report["outcome"] = _outcome(hands)
     report["refused_detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
     hands.picture("refused-model")
     await hands.choose_row(MODELS, "good")
@@ -172,6 +174,10 @@ async def _dying_server(
         await hands.until(lambda: _retry(hands).isEnabled() and kind in _transcript(hands), "it has failed")  # noqa: B023
         said[kind] = _transcript(hands).rpartition(f"{kind}.")[2]
         report.setdefault("retry", {})[kind] = _retry(hands).text()
+        if kind != "cut":
+            await hands.until(
+                lambda: "offline" in _shown(hands, "State of the chosen server"), "the header says so too"
+            )
         hands.picture(f"chat-{kind}")
 
 
@@ -201,16 +207,21 @@ def _tell_notices(hands: Hands, window: MainWindow, report: Report) -> None:
 
 def _newest(hands: Hands) -> str:
     """What the strip says now; empty when it is not there."""
+    return f"{_shown(hands, 'Newest notice')} {_shown(hands, 'What to do')}".strip()
+
+
+def _shown(hands: Hands, name: str) -> str:
     try:
-        said = text_of(hands.find(QLabel, "Newest notice"))
-        return f"{said} {text_of(hands.find(QLabel, 'What to do'))}"
+        return text_of(hands.find(QLabel, name))
     except LookupError:
         return ""
 
 
-def _open_dialogs() -> list[QDialog]:
-    from PySide6.QtWidgets import QApplication
+def _outcome(hands: Hands) -> str:
+    return text_of(hands.find(QLabel, "Outcome of the last action"))
 
+
+def _open_dialogs() -> list[QDialog]:
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
 

@@ -83,7 +83,7 @@ def _named(models: tuple[ServedModel, ...], wanted: str) -> str:
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known models: {_names(ids) or 'none'}."
         raise NotFoundError(f"There is no model {visible_controls(wanted, 100)!r} here.", hint, close)
     if found.problem is not None:
-        raise ModelFileError(f"{found.id} cannot be loaded: {found.problem}", "")
+        raise ModelFileError(f"{found.id} cannot be loaded: {found.problem}", "See `models` for others.")
     return found.id
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.playing import CHAT, GONE_S, play, processes_of, start
+from tests.e2e.playing import CHAT, GONE_S, place_model, play, processes_of, start
 from tests.e2e.screen import is_available
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="no Xvfb or openbox: run scripts/test.py once")

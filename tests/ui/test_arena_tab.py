@@ -84,7 +84,7 @@ def test_entries_answer_side_by_side_with_their_figures(home: Path, metronome: M
             room = Room(on)
             await room.choose(
                 metronome.url,
-                Plan(id="slow", prefill_ms=300, tokens=20, gap_ms=10),
+                Plan(id="slow", prefill_ms=1500, tokens=20, gap_ms=40),
                 Plan(id="fast", tokens=20, gap_ms=5, word="**x** "),
                 Plan(id="broken", tokens=20, error_at=5),
             )

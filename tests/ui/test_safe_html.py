@@ -18,7 +18,8 @@ from llama_runner.ui.widgets.safe_html import (
 )
 
 # Rendering runs in a worker, not in the GUI thread: this bounds what a hostile message may cost there.
-RENDER_S = 5.0
+# Of processor time, several times slower while coverage is measured; unbounded input would take minutes.
+RENDER_S = 20.0
 
 
 def html_of(text: str) -> str:
@@ -157,9 +158,9 @@ def test_good_links_stay() -> None:
 )
 def test_hostile_text_is_rendered_in_bounded_time_into_small_pieces(text: str) -> None:
     """U5, U6, U7: nothing deep, wide or endless reaches Qt."""
-    started = time.perf_counter()
+    started_s = time.process_time()
     rendered = render_markdown(text)
-    assert time.perf_counter() - started < RENDER_S
+    assert time.process_time() - started_s < RENDER_S
     for piece in rendered.pieces:
         assert len(piece.content) <= 256 * 1024
         longest = max((len(run) for run in re.split(rf"[\s{BREAK}<>&;]", piece.content)), default=0)

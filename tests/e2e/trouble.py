@@ -166,8 +166,9 @@ async def _dying_server(
         if kind == "killed":
             await hands.until(lambda: "w9" in _transcript(hands), "some of the answer")
             metronome.process.send_signal(signal.SIGKILL)
-        await hands.until(lambda: _retry(hands).isEnabled() and kind in _transcript(hands), "it has failed")  # noqa: B023
-        said[kind] = _transcript(hands).rpartition(f"{kind}.")[2]
+        await hands.until(lambda: _has_failed(_answer_to(hands, kind)), f"the answer that is {kind} is over")  # noqa: B023
+        await hands.until(lambda: _retry(hands).isEnabled(), "it can be asked again")
+        said[kind] = _answer_to(hands, kind)
         report.setdefault("retry", {})[kind] = _retry(hands).text()
         if kind != "cut":
             await hands.until(
@@ -178,6 +179,15 @@ async def _dying_server(
 
 def _transcript(hands: Hands) -> str:
     return text_of(hands.find(QTextBrowser, "chat-transcript"))
+
+
+def _answer_to(hands: Hands, kind: str) -> str:
+    """What stands below the newest question of this kind."""
+    return _transcript(hands).partition(f"Count, {kind}.")[2]
+
+
+def _has_failed(answer: str) -> bool:
+    return "Incomplete:" in answer or "Error:" in answer
 
 
 def _retry(hands: Hands) -> QPushButton:

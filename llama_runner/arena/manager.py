@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from llama_runner.backends.base import (
-    Backend,
-    ChatRequest,
-    Endpoint,
-    Message,
-    Role,
-    SamplingOptions,
-    Target,
-)
+from llama_runner.backends.base import Backend, Endpoint, Target
 from llama_runner.backends.live import AnswerLimits, AnswerState, LiveAnswer
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.tasks import TaskOwner

@@ -3,12 +3,14 @@
 A backend owns one server's dialect. It must never retry, follow a redirect, or send a key to another origin.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from llama_runner.backends.events import StreamEvent
+from llama_runner.backends.models import Embeddings, ModelInfo, TokenCount
+from llama_runner.backends.request import ChatRequest
 from llama_runner.core.errors import ServerError
 
 
@@ -20,6 +22,13 @@ class Engine(StrEnum):
     OPENAI = "openai-compatible"
     LM_STUDIO = "lm-studio"
     VLLM = "vllm"
+    SGLANG = "sglang"
+    TGI = "tgi"
+    LOCALAI = "localai"
+    KOBOLDCPP = "koboldcpp"
+    LITELLM = "litellm"
+    LLAMA_SWAP = "llama-swap"
+    ANTHROPIC = "anthropic"
     UNKNOWN = "unknown"
 
 
@@ -51,51 +60,13 @@ class Target:
     label: str
 
 
-class Role(StrEnum):
-    """Who speaks."""
-
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn's text. Reasoning of earlier turns is never sent back."""
-
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """What the caller asked for; None sends nothing and leaves the server's default."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool | None = None
-    cache_prompt: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One streamed chat completion."""
-
-    model_id: str
-    messages: tuple[Message, ...]
-    options: SamplingOptions = SamplingOptions()
-
-
 @dataclass(frozen=True, slots=True)
 class WireRequest:
     """A request ready to send: picklable, so that a load worker can send it elsewhere.
 
     Attributes:
         headers: Includes the credential; never logged.
-        not_sent: Names of options this dialect cannot express.
+        not_sent: Names of fields of the request that this dialect cannot express.
     """
 
     method: str
@@ -103,23 +74,6 @@ class WireRequest:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes
     not_sent: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """One model as a server lists it; None where the server does not say.
-
-    Attributes:
-        context_length: Tokens that really apply: per slot, else running, else trained.
-        loaded: Whether it is in memory now.
-    """
-
-    id: str
-    context_length: int | None = None
-    size_bytes: int | None = None
-    quantization: str | None = None
-    loaded: bool | None = None
-    capabilities: tuple[str, ...] = ()
 
 
 class StreamDecoder(Protocol):
@@ -168,4 +122,36 @@ class Backend(Protocol):
 
     async def ping(self) -> float:
         """Seconds for one cheap read-only request. Raises ServerError."""
+        ...
+
+    async def describe(self, model_id: str) -> ModelInfo:
+        """All that the server says about one model; asks more than `list_models`.
+
+        Raises NotFoundError with what comes close when it is not there, or another ServerError.
+        """
+        ...
+
+    @property
+    def can_load(self) -> bool:
+        """Whether `load` and `unload` are worth offering."""
+        ...
+
+    async def load(self, model_id: str) -> None:
+        """Have the model in memory; returns when it is. Raises UnsupportedError, or another ServerError."""
+        ...
+
+    async def unload(self, model_id: str) -> None:
+        """Have it out of memory. Raises UnsupportedError, or another ServerError."""
+        ...
+
+    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
+        """One vector per text. Raises UnsupportedError, or another ServerError."""
+        ...
+
+    async def count_tokens(self, model_id: str, text: str) -> TokenCount | None:
+        """Tokens of a plain text by the server's own tokenizer; None when it has none. Raises ServerError."""
+        ...
+
+    async def count_prompt(self, request: ChatRequest) -> TokenCount | None:
+        """Prompt tokens of a whole request, template included; None when the server can't say."""
         ...

@@ -10,9 +10,14 @@ from llama_runner.core.trace import ServerTimings, Usage
 
 @dataclass(frozen=True, slots=True)
 class RequestSent:
-    """The first byte of the request was written. Always the first event of `Backend.stream`."""
+    """The first byte of the request was written. Always the first event of `Backend.stream`.
+
+    Attributes:
+        not_sent: Names of fields of the request that the server's dialect cannot express.
+    """
 
     t_ns: int
+    not_sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from llama_runner.backends.events import (
     ToolCallDelta,
     UsageReport,
 )
+from llama_runner.backends.request import ToolCall
 from llama_runner.core.errors import ServerError
 from llama_runner.core.trace import (
     NO_METRICS,
@@ -34,15 +35,6 @@ MAX_NAME_CHARS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One tool call as far as it arrived; `arguments` is JSON text, complete only when the answer is."""
-
-    call_id: str | None
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
 class AnswerSnapshot:
     """The answer so far.
 
@@ -52,6 +44,7 @@ class AnswerSnapshot:
         finished: The end marker arrived.
         finish_reason: As the server spelt it, None before the end or when it gave none.
         prompt_progress: Prefill done, 0 to 1; None when the server does not say.
+        not_sent: What was asked for and could not be sent in this server's dialect.
     """
 
     text: str = ""
@@ -62,6 +55,7 @@ class AnswerSnapshot:
     finished: bool = False
     finish_reason: str | None = None
     prompt_progress: float | None = None
+    not_sent: tuple[str, ...] = ()
 
 
 class AnswerFold:
@@ -85,6 +79,7 @@ class AnswerFold:
         self._progress: float | None = None
         self._usage: Usage | None = None
         self._timings: ServerTimings | None = None
+        self._not_sent: tuple[str, ...] = ()
 
     def add(self, event: StreamEvent) -> None:
         """Take one event in."""
@@ -97,8 +92,8 @@ class AnswerFold:
                 self._stamps.append(TokenStamp(t_ns, TokenKind.REASONING, counted))
             case ToolCallDelta():
                 self._add_call(event)
-            case RequestSent(t_ns):
-                self._t_send_ns = t_ns
+            case RequestSent(t_ns, not_sent):
+                self._t_send_ns, self._not_sent = t_ns, not_sent
             case Started():
                 self._started = True
             case PromptProgress(_, processed, total):
@@ -134,6 +129,7 @@ class AnswerFold:
             finished=self._finished,
             finish_reason=self._finish_reason,
             prompt_progress=self._progress,
+            not_sent=self._not_sent,
         )
 
     def trace(self) -> RequestTrace | None:

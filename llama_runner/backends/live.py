@@ -10,9 +10,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llama_runner.backends.base import Backend, ChatRequest, Endpoint
+from llama_runner.backends.base import Backend, Endpoint
 from llama_runner.backends.events import PromptProgress, ReasoningDelta, TextDelta, ToolCallDelta
-from llama_runner.backends.fold import AnswerFold, ToolCall
+from llama_runner.backends.fold import AnswerFold
+from llama_runner.backends.request import ChatRequest, ToolCall
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, ServerError, TruncatedError, UnreachableError
 from llama_runner.core.trace import NO_METRICS, RequestMetrics
@@ -51,6 +52,7 @@ class AnswerView:
         metrics: Computed once from the trace; all None while streaming.
         error: Why it ended in `ERROR` or `TRUNCATED`; its message and hint are for people.
         prompt_progress: Prefill done, 0 to 1; None when the server does not say.
+        not_sent: What was asked for and could not be sent in this server's dialect.
         revision: Grows with every change: equal revisions mean equal views.
     """
 
@@ -63,6 +65,7 @@ class AnswerView:
     finish_reason: str | None
     prompt_progress: float | None
     revision: int
+    not_sent: tuple[str, ...] = ()
 
 
 class LiveAnswer:
@@ -109,6 +112,7 @@ class LiveAnswer:
                 finish_reason=folded.finish_reason,
                 prompt_progress=folded.prompt_progress,
                 revision=self._revision,
+                not_sent=folded.not_sent,
             )
         return self._view
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from llama_runner.backends.base import ModelInfo
+from llama_runner.backends.models import ModelInfo
 from llama_runner.backends.openai import OpenAIBackend
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
 from llama_runner.core.errors import NotFoundError, RefusedError

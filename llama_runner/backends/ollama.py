@@ -1,41 +1,26 @@
 """Ollama's own API. Its /v1 imitation is not used: it hides durations and what is in memory."""
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
-import httpx
-
-from llama_runner.backends.base import (
-    ChatRequest,
-    Endpoint,
-    ModelInfo,
-    SamplingOptions,
-    StreamDecoder,
-    WireRequest,
-)
-from llama_runner.backends.events import StreamEvent
+from llama_runner.backends.base import StreamDecoder, WireRequest
+from llama_runner.backends.http_backend import MAX_MODELS, HttpBackend
+from llama_runner.backends.models import ModelInfo
 from llama_runner.backends.ollama_decoder import OllamaDecoder
-from llama_runner.backends.openai import LIST_TIMEOUT_S, MAX_MODELS
-from llama_runner.backends.streaming import stream_events
+from llama_runner.backends.request import ChatRequest, SamplingOptions
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
-from llama_runner.core.clock import Clock
 from llama_runner.core.errors import NotFoundError, ProtocolError
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.net.errors import is_error, stream_error
-from llama_runner.net.fetch import Reply, fetch
 
 Running = Mapping[str, Mapping[str, JsonValue]]
 
 UNSUPPORTED: Final = ("ignore_eos", "cache_prompt")
 
 
-class OllamaBackend:
+class OllamaBackend(HttpBackend):
     """One Ollama server."""
 
-    def __init__(self, endpoint: Endpoint, *, http: httpx.AsyncClient, clock: Clock) -> None:
-        self.endpoint = endpoint
-        self._http = http
-        self._clock = clock
+    ping_path: ClassVar[str] = "/api/version"
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """POST /api/chat, streamed."""
@@ -58,19 +43,11 @@ class OllamaBackend:
         """For one answer to `encode`."""
         return OllamaDecoder(self.endpoint.base_url)
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Send and decode; see `Backend.stream`."""
-        return stream_events(self._http, self.encode(request), self.decoder(), self._clock)
-
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /api/tags, with /api/ps for what is in memory."""
         tags = await self._get_list("/api/tags")
         running = await self._running()
         return tuple(info for item in tags if (info := _model_info(item, running)) is not None)
-
-    async def ping(self) -> float:
-        """Seconds for GET /api/version."""
-        return (await self._get("/api/version")).elapsed_s
 
     async def _running(self) -> Running | None:
         """What is in memory, by name; None where the server does not say (some imitate only the list)."""
@@ -79,23 +56,10 @@ class OllamaBackend:
         except NotFoundError:
             return None
 
-    def _credential(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.endpoint.api_key}"} if self.endpoint.api_key else {}
-
-    async def _get(self, path: str) -> Reply:
-        url = f"{self.endpoint.base_url}{path}"
-        reply = await fetch(
-            self._http, url, headers=self._credential(), timeout_s=LIST_TIMEOUT_S, clock=self._clock
-        )
-        return reply.raise_for_status()
-
     async def _get_list(self, path: str) -> list[Mapping[str, JsonValue]]:
-        reply = await self._get(path)
-        document = await reply.document()
-        if isinstance(document, dict) and is_error(document):
-            raise stream_error(document, reply.url)
-        if not isinstance(document, dict) or "models" not in document:
-            raise ProtocolError(reply.url, "it has no list of models")
+        document = await self._get_object(path)
+        if "models" not in document:
+            raise ProtocolError(f"{self.endpoint.base_url}{path}", "it has no list of models")
         return [as_object(item) for item in as_list(document["models"])[:MAX_MODELS]]
 
 

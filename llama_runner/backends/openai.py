@@ -1,47 +1,26 @@
 """Any server that speaks OpenAI's chat completions. Asks only for what strict servers accept."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
-import httpx
-
-from llama_runner.backends.base import (
-    ChatRequest,
-    Endpoint,
-    ModelInfo,
-    SamplingOptions,
-    StreamDecoder,
-    WireRequest,
-)
-from llama_runner.backends.events import StreamEvent
+from llama_runner.backends.base import StreamDecoder, WireRequest
+from llama_runner.backends.http_backend import MAX_MODELS, HttpBackend
+from llama_runner.backends.models import ModelInfo
 from llama_runner.backends.openai_decoder import OpenAIDecoder
-from llama_runner.backends.streaming import stream_events
+from llama_runner.backends.request import ChatRequest, SamplingOptions
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
-from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.net.errors import is_error, stream_error
-from llama_runner.net.fetch import Reply, fetch
 
-# Lists and health checks answer from memory; a server that needs longer is stuck.
-LIST_TIMEOUT_S: Final = 10.0
-# D5: nobody picks from a longer list.
-MAX_MODELS: Final = 2000
 # Where servers put the context length that really applies, most specific first.
 _CONTEXT_KEYS: Final = ("loaded_context_length", "max_model_len", "context_length", "max_context_length")
 
 
-class OpenAIBackend:
+class OpenAIBackend(HttpBackend):
     """One OpenAI-compatible server."""
 
     # Names of `SamplingOptions` that the dialect has under another name, or not at all (None).
     unsupported: ClassVar[tuple[str, ...]] = ("ignore_eos", "cache_prompt")
-    ping_path: ClassVar[str] = "/v1/models"
-
-    def __init__(self, endpoint: Endpoint, *, http: httpx.AsyncClient, clock: Clock) -> None:
-        self.endpoint = endpoint
-        self._http = http
-        self._clock = clock
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """POST /v1/chat/completions, streamed, with usage."""
@@ -64,10 +43,6 @@ class OpenAIBackend:
         """For one answer to `encode`."""
         return OpenAIDecoder(self.endpoint.base_url)
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Send and decode; see `Backend.stream`."""
-        return stream_events(self._http, self.encode(request), self.decoder(), self._clock)
-
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /v1/models."""
         document = await self._get_object("/v1/models")
@@ -79,10 +54,6 @@ class OpenAIBackend:
             for item in as_list(document["data"])[:MAX_MODELS]
             if (info := self._model_info(as_object(item))) is not None
         )
-
-    async def ping(self) -> float:
-        """Seconds for one cheap read-only request."""
-        return (await self._get(self.ping_path)).elapsed_s
 
     def _stream_fields(self) -> dict[str, JsonValue]:
         return {"stream_options": {"include_usage": True}}
@@ -109,26 +80,6 @@ class OpenAIBackend:
             return None
         lengths = (as_count(item.get(key)) for key in _CONTEXT_KEYS)
         return ModelInfo(id=model_id, context_length=next((n for n in lengths if n), None))
-
-    def _credential(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.endpoint.api_key}"} if self.endpoint.api_key else {}
-
-    async def _get(self, path: str) -> Reply:
-        url = f"{self.endpoint.base_url}{path}"
-        reply = await fetch(
-            self._http, url, headers=self._credential(), timeout_s=LIST_TIMEOUT_S, clock=self._clock
-        )
-        return reply.raise_for_status()
-
-    async def _get_object(self, path: str) -> Mapping[str, JsonValue]:
-        reply = await self._get(path)
-        document = await reply.document()
-        if not isinstance(document, dict):
-            raise ProtocolError(reply.url, "it is not a JSON object")
-        # LM Studio answers paths that it does not know with status 200.
-        if is_error(document):
-            raise stream_error(document, reply.url)
-        return document
 
 
 class VllmBackend(OpenAIBackend):

@@ -6,6 +6,7 @@ from typing import Final
 import httpx
 
 from llama_runner.backends.base import Backend, Endpoint, Engine, StreamDecoder
+from llama_runner.backends.http_backend import HttpBackend
 from llama_runner.backends.llama_server import LlamaServerBackend
 from llama_runner.backends.ollama import OllamaBackend
 from llama_runner.backends.ollama_decoder import OllamaDecoder
@@ -13,12 +14,19 @@ from llama_runner.backends.openai import OpenAIBackend, VllmBackend
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import Clock
 
-_BACKENDS: Final[Mapping[Engine, type[OpenAIBackend] | type[OllamaBackend]]] = {
+_BACKENDS: Final[Mapping[Engine, type[HttpBackend]]] = {
     Engine.LLAMA_SERVER: LlamaServerBackend,
     Engine.OLLAMA: OllamaBackend,
     Engine.OPENAI: OpenAIBackend,
     Engine.LM_STUDIO: OpenAIBackend,
     Engine.VLLM: VllmBackend,
+    Engine.SGLANG: OpenAIBackend,
+    Engine.TGI: OpenAIBackend,
+    Engine.LOCALAI: OpenAIBackend,
+    Engine.KOBOLDCPP: OpenAIBackend,
+    Engine.LITELLM: OpenAIBackend,
+    Engine.LLAMA_SWAP: OpenAIBackend,
+    Engine.ANTHROPIC: OpenAIBackend,
     Engine.UNKNOWN: OpenAIBackend,
 }
 

@@ -58,7 +58,7 @@ def _parts(item: RawEvent) -> Iterator[RawEvent]:
 def _events(item: RawEvent, wire: WireRequest, decoder: StreamDecoder) -> list[StreamEvent]:
     match item:
         case Sent(t_ns):
-            return [RequestSent(t_ns)]
+            return [RequestSent(t_ns, wire.not_sent)]
         case Headers(t_ns):
             if item.content_type in _WEB_PAGES:
                 raise ProtocolError(wire.url, "it sent a web page")

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from llama_runner.backends.base import ChatRequest, Message, Role, SamplingOptions, Target
+from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState, AnswerView, LiveAnswer
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.trace import NO_METRICS, RequestMetrics
 

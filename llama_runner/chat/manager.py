@@ -8,8 +8,9 @@ import logging
 import uuid
 from collections.abc import Callable
 
-from llama_runner.backends.base import Backend, ChatRequest, Endpoint, SamplingOptions, Target
+from llama_runner.backends.base import Backend, Endpoint, Target
 from llama_runner.backends.live import AnswerLimits, LiveAnswer
+from llama_runner.backends.request import ChatRequest, SamplingOptions
 from llama_runner.chat.conversation import Conversation, ConversationSnapshot, Exchange, TurnView, answer_turn
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, UsageError

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from llama_runner.backends.base import SamplingOptions
+from llama_runner.backends.request import SamplingOptions
 from llama_runner.cli.commands.load import progress_line
 from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output

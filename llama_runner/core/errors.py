@@ -110,6 +110,12 @@ class InvalidRequestError(ServerError):
     kind = "invalid_request"
 
 
+class UnsupportedError(ServerError):
+    """This kind of server cannot do that at all, however it is asked."""
+
+    kind = "unsupported"
+
+
 class ContextOverflowError(InvalidRequestError):
     """The prompt does not fit the context length."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from llama_runner.backends.base import Endpoint, Engine, ModelInfo, Target
+from llama_runner.backends.base import Endpoint, Engine, Target
+from llama_runner.backends.models import ModelInfo
 from llama_runner.core.errors import NotFoundError
 from llama_runner.core.text import visible_controls
 from llama_runner.core.topic import Topic

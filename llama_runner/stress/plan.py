@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from llama_runner.backends.base import ChatRequest, Message, Role, SamplingOptions, Target
+from llama_runner.backends.base import Target
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.errors import UsageError
 from llama_runner.net.addresses import is_loopback
 

@@ -1,10 +1,10 @@
 """Which model is meant when none, or only a name, was given. Pure rules."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Final
 
-from llama_runner.backends.base import ModelInfo
+from llama_runner.backends.models import ModelInfo
+from llama_runner.backends.suggestions import close_to
 from llama_runner.control.values import ServedModel
 from llama_runner.core.errors import ModelFileError, NotFoundError, UsageError
 from llama_runner.core.text import visible_controls
@@ -79,7 +79,7 @@ def _named(models: tuple[ServedModel, ...], wanted: str) -> str:
     found = next((model for model in models if model.id == wanted), None)
     if found is None:
         ids = [model.id for model in models]
-        close = tuple(difflib.get_close_matches(wanted[:200], ids, n=3, cutoff=0.4))
+        close = close_to(wanted, tuple(ids))
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known models: {_names(ids) or 'none'}."
         raise NotFoundError(f"There is no model {visible_controls(wanted, 100)!r} here.", hint, close)
     if found.problem is not None:

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Awaitable, Callable
 
-from llama_runner.backends.base import Engine, ModelInfo
+from llama_runner.backends.base import Engine
+from llama_runner.backends.models import ModelInfo
 from llama_runner.control.client import ControlClient
 from llama_runner.control.values import Instance
 from llama_runner.core.errors import EngineError, NotFoundError

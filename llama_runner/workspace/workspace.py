@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from llama_runner.arena.manager import ArenaManager
-from llama_runner.backends.base import Backend, Endpoint, SamplingOptions, Target
+from llama_runner.backends.base import Backend, Endpoint, Target
 from llama_runner.backends.live import AnswerLimits
 from llama_runner.backends.registry import connect
+from llama_runner.backends.request import SamplingOptions
 from llama_runner.chat.manager import ChatManager
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.config import Loaded, load_app_config, load_models_config

@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from llama_runner.backends.base import Backend, ChatRequest, Endpoint, Engine, Message, Role
+from llama_runner.backends.base import Backend, Endpoint, Engine
 from llama_runner.backends.decode import decode_into
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.backends.registry import connect, decoder_for
+from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from llama_runner.net.load import LoadClient, run_on_fastest_loop

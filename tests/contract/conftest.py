@@ -11,8 +11,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from llama_runner.backends.base import Backend, ChatRequest, Endpoint, Engine, Message, Role, SamplingOptions
+from llama_runner.backends.base import Backend, Endpoint, Engine
 from llama_runner.backends.registry import connect
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port

@@ -7,11 +7,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from llama_runner.backends.base import Backend, ChatRequest
+from llama_runner.backends.base import Backend
 from llama_runner.backends.decode import decode_reads
 from llama_runner.backends.events import Finished, RequestSent, Started, StreamEvent, TextDelta
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.backends.registry import connect, decoder_for
+from llama_runner.backends.request import ChatRequest
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import ContextOverflowError, NotFoundError, RefusedError, UnreachableError
 from llama_runner.net.fetch import fetch

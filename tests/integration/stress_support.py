@@ -11,8 +11,9 @@ import httpx
 import numpy as np
 import psutil
 
-from llama_runner.backends.base import ChatRequest, Endpoint, Engine, Target, WireRequest
+from llama_runner.backends.base import Endpoint, Engine, Target, WireRequest
 from llama_runner.backends.openai import OpenAIBackend
+from llama_runner.backends.request import ChatRequest
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.net.client import open_http

@@ -11,9 +11,10 @@ from statistics import median
 
 import pytest
 
-from llama_runner.backends.base import ChatRequest, Endpoint, Engine, Message, Role
+from llama_runner.backends.base import Endpoint, Engine
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.backends.registry import connect
+from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.trace import RequestMetrics, RequestTrace, TokensSource
 from llama_runner.net.client import open_http

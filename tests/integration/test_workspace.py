@@ -12,8 +12,9 @@ from typing import Final
 import psutil
 import pytest
 
-from llama_runner.backends.base import Engine, SamplingOptions
+from llama_runner.backends.base import Engine
 from llama_runner.backends.live import AnswerState
+from llama_runner.backends.request import SamplingOptions
 from llama_runner.control.values import LoadOptions
 from llama_runner.core.errors import (
     EngineError,

@@ -12,7 +12,8 @@ from PySide6.QtCore import QCoreApplication, QEvent, QObject, Signal
 from PySide6.QtWidgets import QAbstractButton, QApplication, QMessageBox, QWidget
 from qasync import QEventLoop
 
-from llama_runner.backends.base import Endpoint, Engine, ModelInfo, Target
+from llama_runner.backends.base import Endpoint, Engine, Target
+from llama_runner.backends.models import ModelInfo
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.async_slots import cancel_tasks

@@ -4,7 +4,7 @@ from typing import Final
 
 from PySide6.QtCore import QObject
 
-from llama_runner.backends.base import Role
+from llama_runner.backends.request import Role
 from llama_runner.chat.conversation import ConversationSnapshot, TurnView
 from llama_runner.ui.widgets.answers import AnswerPainter
 from llama_runner.ui.widgets.safe_html import render_plain

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from llama_runner.backends.base import ModelInfo
+from llama_runner.backends.models import ModelInfo
 from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.text import visible_controls

@@ -5,7 +5,7 @@ from typing import Final
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QBoxLayout, QWidget
 
-from llama_runner.backends.base import SamplingOptions
+from llama_runner.backends.request import SamplingOptions
 from llama_runner.ui.theme import SPACE_L, SPACE_S
 from llama_runner.ui.widgets.number_field import NumberField, NumberRule
 

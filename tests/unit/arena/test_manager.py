@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from llama_runner.arena.manager import ArenaManager
-from llama_runner.backends.base import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.backends.live import AnswerState
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.errors import OverloadedError, UsageError
 from tests.unit.chat.scripted import CLOCK, Scripted, Step, answer, target, text
 

@@ -5,16 +5,9 @@ from typing import Any
 
 import pytest
 
-from llama_runner.backends.base import (
-    ChatRequest,
-    Endpoint,
-    Engine,
-    Message,
-    Role,
-    SamplingOptions,
-    WireRequest,
-)
+from llama_runner.backends.base import Endpoint, Engine, WireRequest
 from llama_runner.backends.registry import connect
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 

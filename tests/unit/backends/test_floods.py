@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from llama_runner.backends import decoding
-from llama_runner.backends.base import ChatRequest, Endpoint, Engine, Message, Role
+from llama_runner.backends.base import Endpoint, Engine
 from llama_runner.backends.events import TextDelta, ToolCallDelta
 from llama_runner.backends.fold import MAX_NAME_CHARS, MAX_TOOL_CALLS, AnswerFold
 from llama_runner.backends.openai import OpenAIBackend
 from llama_runner.backends.openai_decoder import OpenAIDecoder
+from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.backends.streaming import SLICE_BYTES
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import ProtocolError

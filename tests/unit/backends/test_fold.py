@@ -16,8 +16,9 @@ from llama_runner.backends.events import (
     ToolCallDelta,
     UsageReport,
 )
-from llama_runner.backends.fold import AnswerFold, AnswerSnapshot, ToolCall
+from llama_runner.backends.fold import AnswerFold, AnswerSnapshot
 from llama_runner.backends.registry import decoder_for
+from llama_runner.backends.request import ToolCall
 from llama_runner.core.errors import OverloadedError, ServerError, TruncatedError
 from llama_runner.core.trace import NO_METRICS, ServerTimings, TokensSource, Usage
 from llama_runner.net.load import RawAnswer

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from llama_runner.backends.base import Backend, ChatRequest, Endpoint, Engine, Message, ModelInfo, Role
+from llama_runner.backends.base import Backend, Endpoint, Engine
+from llama_runner.backends.models import ModelInfo
 from llama_runner.backends.registry import connect
+from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import OverloadedError, ProtocolError, ServerError
 from llama_runner.net.client import open_http

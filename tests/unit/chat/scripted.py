@@ -2,19 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
 
-from llama_runner.backends.base import (
-    Backend,
-    ChatRequest,
-    Endpoint,
-    Engine,
-    ModelInfo,
-    StreamDecoder,
-    Target,
-    WireRequest,
-)
+import httpx
+
+from llama_runner.backends.base import Backend, Endpoint, Engine, StreamDecoder, Target, WireRequest
 from llama_runner.backends.events import Finished, RequestSent, Started, StreamEvent, TextDelta
+from llama_runner.backends.http_backend import HttpBackend
+from llama_runner.backends.models import ModelInfo
+from llama_runner.backends.request import ChatRequest
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import LlamaRunnerError
 
@@ -40,15 +35,17 @@ def answer(*pieces: str) -> list[Step]:
     return [*text(*pieces), Finished(CLOCK.now_ns(), "stop")]
 
 
-@dataclass
-class Scripted:
+class Scripted(HttpBackend):
     """Plays one script per request, by model; keeps the requests and counts open streams."""
 
-    scripts: Callable[[ChatRequest], list[Step]]
-    endpoint: Endpoint = ENDPOINT
-    requests: list[ChatRequest] = field(default_factory=list)
-    open_streams: int = 0
-    refuse: LlamaRunnerError | None = None
+    def __init__(
+        self, scripts: Callable[[ChatRequest], list[Step]], refuse: LlamaRunnerError | None = None
+    ) -> None:
+        super().__init__(ENDPOINT, http=httpx.AsyncClient(), clock=CLOCK)
+        self.scripts = scripts
+        self.requests: list[ChatRequest] = []
+        self.open_streams = 0
+        self.refuse = refuse
 
     def connect(self, endpoint: Endpoint) -> Backend:
         if self.refuse is not None:
@@ -77,6 +74,3 @@ class Scripted:
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         return ()
-
-    async def ping(self) -> float:
-        return 0.0

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from llama_runner.backends.base import Message, Role, SamplingOptions
 from llama_runner.backends.events import PromptProgress
 from llama_runner.backends.live import AnswerLimits, AnswerState
+from llama_runner.backends.request import Message, Role, SamplingOptions
 from llama_runner.chat.manager import ChatManager
 from llama_runner.core.errors import OverloadedError, TruncatedError, UnreachableError, UsageError
 from tests.unit.chat.scripted import CLOCK, Scripted, Step, answer, target, text

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from llama_runner.backends.base import Endpoint, Engine, ModelInfo
+from llama_runner.backends.base import Endpoint, Engine
+from llama_runner.backends.models import ModelInfo
 from llama_runner.core.errors import NotFoundError
 from llama_runner.discovery.registry import (
     Certainty,

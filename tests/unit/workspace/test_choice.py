@@ -2,7 +2,7 @@
 
 import pytest
 
-from llama_runner.backends.base import ModelInfo
+from llama_runner.backends.models import ModelInfo
 from llama_runner.control.values import ServedModel
 from llama_runner.core.errors import ModelFileError, NotFoundError, UsageError
 from llama_runner.workspace.choice import MAX_NAMES, choose_local, choose_remote

@@ -1,0 +1,154 @@
+"""What a caller asks of a model, independent of the dialect it is sent in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from llama_runner.core.jsonio import JsonValue
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One encoded image file, passed on as it is: nothing here ever decodes it.
+
+    Attributes:
+        media_type: "image/png", "image/jpeg", ...
+    """
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call a model made; `arguments` is JSON text as it came, perhaps no valid JSON."""
+
+    call_id: str | None
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn.
+
+    Attributes:
+        reasoning: Sent back only with the tool calls it led to; templates drop it anywhere else.
+        tool_calls: What the assistant called in this turn.
+        tool_call_id: For `Role.TOOL`: the call that `content` is the result of.
+        tool_name: For `Role.TOOL`: the function of that call.
+    """
+
+    role: Role
+    content: str
+    images: tuple[Image, ...] = ()
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call.
+
+    Attributes:
+        parameters: JSON schema of its arguments; passed through, never evaluated here (T10).
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, JsonValue]
+
+
+class ToolMode(StrEnum):
+    """Whether tools may or must be called."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedTool:
+    """This tool must be called."""
+
+    name: str
+
+
+ToolChoice = ToolMode | ForcedTool
+
+
+@dataclass(frozen=True, slots=True)
+class JsonOutput:
+    """The answer is to be JSON.
+
+    Attributes:
+        schema: JSON schema it has to fit; None for any JSON object.
+    """
+
+    schema: Mapping[str, JsonValue] | None = None
+    name: str = "answer"
+
+
+class Effort(StrEnum):
+    """How long a model may reason."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """What the caller asked for; None sends nothing and leaves the server's default.
+
+    Attributes:
+        thinking: Whether the model may reason before it answers.
+        effort: How long it may, where the model knows levels; implies thinking.
+        keep_alive_s: How long the model stays in memory afterwards; negative for ever, 0 not at all.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool | None = None
+    cache_prompt: bool | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    thinking: bool | None = None
+    effort: Effort | None = None
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One streamed chat completion.
+
+    Attributes:
+        tool_choice: None leaves it to the server.
+        output: None for free text.
+        ask_usage: Whether token counts are asked for; False only for servers that reject the question.
+    """
+
+    model_id: str
+    messages: tuple[Message, ...]
+    options: SamplingOptions = SamplingOptions()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    output: JsonOutput | None = None
+    ask_usage: bool = True

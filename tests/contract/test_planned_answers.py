@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from llama_runner.backends.base import Backend, Engine
+from llama_runner.backends.base import Backend
 from llama_runner.backends.events import PromptProgress
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.core.errors import (
@@ -18,7 +18,7 @@ from llama_runner.core.errors import (
     TruncatedError,
 )
 from llama_runner.core.trace import TokensSource
-from tests.contract.conftest import Server
+from tests.contract.servers import Server
 from tests.fakes.metronome_plan import Plan
 
 
@@ -62,7 +62,7 @@ async def test_reasoning_and_answer_are_kept_apart(planned_backend: Backend, pla
     assert (snapshot.reasoning, snapshot.text) == (words(1, 4), words(5, 10))
     assert metrics.ttft_s is not None and metrics.ttfat_s is not None
     assert metrics.ttfat_s > metrics.ttft_s
-    assert metrics.reasoning_tokens == (None if planned.engine is Engine.OLLAMA else 4)
+    assert metrics.reasoning_tokens == (4 if planned.traits.counts_reasoning else None)
 
 
 async def test_an_answer_that_ends_inside_its_reasoning_has_no_text(
@@ -122,10 +122,10 @@ async def test_the_best_source_of_token_counts_is_taken_and_named(
     metrics = (
         await ask(planned_backend, planned, Plan(tokens=12, tokens_per_chunk=3, usage=usage))
     ).metrics()
-    if planned.engine is Engine.LLAMA_SERVER and usage in ("final", "wrong"):
-        source = TokensSource.CHUNK_USAGE  # it counts in every chunk when asked to
-    if planned.engine is Engine.OLLAMA and usage == "per_chunk":
-        source = TokensSource.USAGE  # it never does
+    if usage in ("final", "wrong"):
+        source = planned.traits.counts  # some count in every chunk when asked to
+    if usage == "per_chunk" and not planned.traits.counts_per_chunk:
+        source = TokensSource.USAGE
     assert (metrics.output_tokens, metrics.tokens_source) == (counted, source)
 
 
@@ -134,7 +134,7 @@ async def test_prefill_progress_is_no_token(planned_backend: Backend, planned: S
     seen = [
         e async for e in planned_backend.stream(planned.request(plan=plan)) if isinstance(e, PromptProgress)
     ]
-    expected = [3, 6, 9] if planned.engine is Engine.LLAMA_SERVER else []
+    expected = [3, 6, 9] if planned.traits.reports_progress else []
     assert [event.processed for event in seen] == expected
 
 

@@ -84,5 +84,65 @@ def test_numbers_are_right_aligned_and_a_name_keeps_some_room(table: DataTable[R
 
 def test_ten_thousand_rows_are_shown_and_filtered_quickly(table: DataTable[Row], qtbot: QtBot) -> None:
     table.set_rows([Row(f"row {number}", float(number)) for number in range(10_000)])
-    table.set_filter("row 999")
-    assert table.model().rowCount() == 11
+    table.set_filter("999 ROW")
+    assert table.model().rowCount() == 19
+    table.set_filter("row 9999")
+    assert table.model().rowCount() == 1
+
+
+def changes(table: DataTable[Row]) -> list[str]:
+    """What the model tells its views from now on."""
+    told: list[str] = []
+    model = table.rows_model
+    model.modelReset.connect(lambda: told.append("reset"))
+    model.layoutChanged.connect(lambda: told.append("order"))
+    model.rowsRemoved.connect(lambda _, first, last: told.append(f"-{first}..{last}"))
+    model.rowsInserted.connect(lambda _, first, last: told.append(f"+{first}..{last}"))
+    model.dataChanged.connect(lambda first, last, _: told.append(f"={first.row()}..{last.row()}"))
+    return told
+
+
+def test_only_what_changed_is_told_and_what_is_marked_stays_marked(table: DataTable[Row]) -> None:
+    table.select_keys({"c"})
+    names: set[object] = set()
+    table.chosen.connect(lambda: names.add(table.current and table.current.name))
+    told = changes(table)
+    table.set_rows((Row("a", None), Row("n", 1.0), Row("m", 2.0), Row("c", 9.5)))
+    assert told == ["-0..0", "+1..2", "=3..3"]
+    assert table.current == Row("c", 9.5)
+    assert names <= {"c"}
+
+
+def test_another_order_keeps_the_marked_row_and_its_place_in_the_view(table: DataTable[Row]) -> None:
+    table.select_keys({"b"})
+    told = changes(table)
+    table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    assert column(table, 0) == ["c", "b", "a"]
+    assert told == ["order"]
+    assert table.current == Row("b", 10.0)
+    assert table.currentIndex().row() == 1
+    table.set_rows((Row("b", 1.0), Row("d", 2.0)))
+    assert column(table, 0) == ["d", "b"]
+    assert table.current == Row("b", 1.0)
+
+
+def test_a_filter_hides_and_brings_back_rows_in_their_places(table: DataTable[Row]) -> None:
+    table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+    table.set_filter("C")
+    assert column(table, 0) == ["c"]
+    table.set_filter("")
+    assert column(table, 0) == ["a", "b", "c"]
+
+
+def test_a_thousand_scattered_changes_are_told_as_one(table: DataTable[Row]) -> None:
+    table.set_rows([Row(f"{number}", 1.0) for number in range(2000)])
+    table.select_keys({"1000"})
+    told = changes(table)
+    table.set_rows([Row(f"{number}", 1.0) for number in range(0, 2000, 2)])
+    assert told == ["reset"]
+    assert table.current == Row("1000", 1.0)
+
+
+def test_rows_with_the_same_key_are_all_shown(table: DataTable[Row]) -> None:
+    table.set_rows((Row("a", 1.0), Row("a", 2.0)))
+    assert table.model().rowCount() == 2

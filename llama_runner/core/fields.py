@@ -69,6 +69,7 @@ MODEL_PATH: Final = Takes(
 )
 LOOPBACK_HOST: Final = Takes("an address of this machine only: 127.0.0.1, ::1 or localhost")
 LANGUAGE: Final = Takes('"system" or a language code such as en or de_DE')
+NETWORK: Final = Takes("a network such as 192.168.1.0/24 or one address")
 
 
 def _check_path_characters(text: str) -> None:
@@ -124,6 +125,15 @@ def check_language(text: str) -> str:
     return text
 
 
+def check_network(text: str) -> str:
+    """`text` when it is an IPv4 or IPv6 network, or one address."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise BadText(NETWORK.words) from None
+    return text
+
+
 WindowsPath = Annotated[str, AfterValidator(check_windows_path), WINDOWS_PATH]
 LinuxPath = Annotated[str, AfterValidator(check_linux_path), LINUX_PATH]
 ModelPath = Annotated[str, AfterValidator(check_model_path), MODEL_PATH]
@@ -132,6 +142,8 @@ Language = Annotated[str, AfterValidator(check_language), LANGUAGE]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # JSON has lists only: the tuple itself is taken from a list, its items stay strict.
 Ports = Annotated[tuple[Port, ...], Field(strict=False)]
+Network = Annotated[str, AfterValidator(check_network), NETWORK]
+Networks = Annotated[tuple[Network, ...], Field(strict=False)]
 
 
 class Kind(StrEnum):
@@ -143,6 +155,7 @@ class Kind(StrEnum):
     TEXT = "text"
     CHOICE = "choice"
     PORTS = "ports"
+    NETWORKS = "networks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +193,8 @@ class SettingInfo:
             return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
         if self.kind is Kind.PORTS:
             return f"a list of at most {self.max_length} port numbers from 1 to 65535"
+        if self.kind is Kind.NETWORKS:
+            return f"a list of at most {self.max_length} networks such as 192.168.1.0/24"
         if self.kind is Kind.BOOLEAN:
             return "true or false"
         if self.takes:
@@ -237,7 +252,7 @@ def _kind_of(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return Kind.CHOICE, False, tuple(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return Kind.PORTS, False, ()
+        return Kind.PORTS if get_args(annotation)[0] == Port else Kind.NETWORKS, False, ()
     return _KINDS[annotation], False, ()
 
 

@@ -13,6 +13,7 @@ from llama_runner.core.fields import (
     LinuxPath,
     LoopbackHost,
     ModelPath,
+    Networks,
     Ports,
     Section,
     WindowsPath,
@@ -116,7 +117,7 @@ class DiscoverySettings(Section):
     """Finding model servers."""
 
     ports: Ports = setting(
-        (11434, 1234, 8080, 9931, 8000, 5000, 5001, 30000, 4000, 1337),
+        (11434, 1234, 8080, 9931, 8000, 5000, 5001, 30000, 4000, 1337, 3000, 12434, 13305, 4891, 2242, 6767),
         title="Ports to look at",
         help="Where model servers are looked for, most likely first.",
         max_length=64,
@@ -132,6 +133,18 @@ class DiscoverySettings(Section):
     )
     probe_timeout_s: float = setting(
         2.0, title="Probe timeout", help="How long an open port may take to answer.", unit="s", ge=0.1, le=60
+    )
+    never_scan: Networks = setting(
+        (),
+        title="Never scan",
+        help="Networks and addresses that no scan touches, whatever it is asked for.",
+        max_length=64,
+        clamp=False,
+    )
+    shared_addresses: bool = setting(
+        False,
+        title="Scan shared addresses",
+        help="Allow scans of 100.64.0.0/10, which VPNs such as Tailscale use, and some providers for others.",
     )
     refresh_s: float = setting(
         60.0,

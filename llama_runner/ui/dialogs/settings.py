@@ -138,7 +138,7 @@ class SettingField(QWidget):
             area.textChanged.connect(self._changed)
             return area
         line = QLineEdit()
-        wide = info.kind in (Kind.TEXT, Kind.PORTS)
+        wide = info.kind in (Kind.TEXT, Kind.PORTS, Kind.NETWORKS)
         line.setFixedWidth(FIELD_WIDTH if wide else FIELD_WIDTH // 2)
         if info.optional:
             line.setPlaceholderText(self.tr("not set"))

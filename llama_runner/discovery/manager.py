@@ -6,44 +6,24 @@ Scans only when told to (safety R10): by itself it connects to nothing but known
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import httpx
 
-from llama_runner.core.clock import Clock, seconds
+from llama_runner.core.clock import Clock
 from llama_runner.core.errors import UsageError
 from llama_runner.core.settings import DiscoverySettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
-from llama_runner.discovery.examiner import Examiner, Rejected, unchecked
+from llama_runner.discovery.examiner import Examiner, unchecked
+from llama_runner.discovery.networks import ScanPlan, plan_scan
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource
 from llama_runner.discovery.saved import SavedServer, SavedServers
-from llama_runner.discovery.scan import MAX_PROBES, Scan, ScanProgress
-from llama_runner.discovery.scanner import addresses_of
+from llama_runner.discovery.scan import MAX_PROBES, Scan, ScanProgress, ScanReport
 from llama_runner.net.addresses import is_loopback, parse_server_url
 from llama_runner.net.keys import parse_api_key
 
 log = logging.getLogger(__name__)
-
-THIS_MACHINE: Final = ("127.0.0.1",)
-
-
-@dataclass(frozen=True, slots=True)
-class ScanReport:
-    """What a scan did.
-
-    Attributes:
-        probed: Host-port pairs looked at.
-        rejected: Open ports that are not listed, with the reason.
-        stopped: It was ended early; what was found until then is here.
-    """
-
-    probed: int
-    elapsed_s: float
-    found: tuple[ServerRecord, ...]
-    rejected: tuple[Rejected, ...] = ()
-    stopped: bool = False
 
 
 class DiscoveryManager:
@@ -83,45 +63,34 @@ class DiscoveryManager:
         """Whether a scan runs."""
         return self._scan is not None
 
-    async def scan(
-        self,
-        hosts: tuple[str, ...] = THIS_MACHINE,
-        ports: tuple[int, ...] | None = None,
-        *,
-        connect_timeout_s: float | None = None,
-    ) -> ScanReport:
-        """Look for servers, on this machine unless other hosts are typed.
+    async def scan(self, plan: ScanPlan | None = None) -> ScanReport:
+        """Look for servers: on this machine, or where a plan of `plan_scan` says.
 
         Returns:
             The report, also when `stop` ended the scan early.
 
         Raises:
-            UsageError: A host or a port is none, or a scan is running.
+            UsageError: A scan is running.
         """
-        settings = self._settings()
-        addresses = addresses_of(hosts, settings.ports if ports is None else ports)
         if self._scan is not None:
             raise UsageError("A scan is running already.", "Stop it, or wait until it ends.")
         scan = Scan(
-            addresses=addresses,
-            connect_timeout_s=connect_timeout_s or settings.connect_timeout_s,
+            plan=plan or plan_scan(self._settings()),
             examiner=self._examiner,
             registry=self._registry,
+            clock=self._clock,
             progress=self.progress,
         )
-        started_ns = self._clock.now_ns()
         task = self._scan = self._tasks.start(scan.run(), name="scan")
         try:
             await asyncio.wait({task})
         finally:
             await self.stop()
             self._scan = None
-            self.progress.publish(ScanProgress("done", scan.tried, len(addresses), len(scan.found)))
+            scan.tell_end()
         if not task.cancelled():
             task.result()
-        elapsed_s = seconds(self._clock.now_ns(), started_ns)
-        log.info("scan ended probed=%d found=%d elapsed_s=%.2f", scan.tried, len(scan.found), elapsed_s)
-        return ScanReport(scan.tried, elapsed_s, tuple(scan.found), tuple(scan.rejected), task.cancelled())
+        return scan.report(stopped=task.cancelled())
 
     async def stop(self) -> None:
         """End the running scan; it returns what it has."""

@@ -1,13 +1,18 @@
 """One scan: connects first, then probes what is open. Its results stand as soon as they are known."""
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
+from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.examiner import Examiner, Rejected
+from llama_runner.discovery.networks import ScanPlan
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
-from llama_runner.discovery.scanner import Address, open_addresses
+from llama_runner.discovery.scanner import Address, addresses_of, open_addresses
+
+log = logging.getLogger(__name__)
 
 # Servers probed at once: each gets up to a handful of requests.
 MAX_PROBES: Final = 32
@@ -30,6 +35,23 @@ class ScanProgress:
     found: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What a scan did.
+
+    Attributes:
+        probed: Host-port pairs looked at.
+        rejected: Open ports that are not listed, with the reason.
+        stopped: It was ended early; what was found until then is here.
+    """
+
+    probed: int
+    elapsed_s: float
+    found: tuple[ServerRecord, ...]
+    rejected: tuple[Rejected, ...] = ()
+    stopped: bool = False
+
+
 class Scan:
     """Runs once.
 
@@ -42,17 +64,19 @@ class Scan:
     def __init__(
         self,
         *,
-        addresses: tuple[Address, ...],
-        connect_timeout_s: float,
+        plan: ScanPlan,
         examiner: Examiner,
         registry: ServerRegistry,
+        clock: Clock,
         progress: Topic[ScanProgress],
     ) -> None:
         self.tried = 0
         self.found: list[ServerRecord] = []
         self.rejected: list[Rejected] = []
-        self._addresses = addresses
-        self._connect_timeout_s = connect_timeout_s
+        self._plan = plan
+        self._addresses = addresses_of(plan.hosts, plan.ports)
+        self._clock = clock
+        self._started_ns = clock.now_ns()
         self._examiner = examiner
         self._registry = registry
         self._progress = progress
@@ -60,7 +84,15 @@ class Scan:
 
     async def run(self) -> None:
         """Look at every address."""
-        await open_addresses(self._addresses, timeout_s=self._connect_timeout_s, on_done=self._connected)
+        plan = self._plan
+        log.info(
+            "scan started networks=%s hosts=%d ports=%s browse=%s",
+            ",".join(plan.networks) or "none",
+            len(plan.hosts),
+            ",".join(map(str, plan.ports)),
+            plan.browse,
+        )
+        await open_addresses(self._addresses, timeout_s=plan.connect_timeout_s, on_done=self._connected)
         waiting = iter(self._open)
 
         async def worker() -> None:
@@ -73,6 +105,16 @@ class Scan:
         order = {address.base_url: place for place, address in enumerate(self._addresses)}
         self.found.sort(key=lambda record: order[record.base_url])
         self.rejected.sort(key=lambda rejected: order[rejected.url])
+
+    def report(self, *, stopped: bool) -> ScanReport:
+        """What it did until now; logged, as this is its end."""
+        elapsed_s = seconds(self._clock.now_ns(), self._started_ns)
+        log.info("scan ended probed=%d found=%d elapsed_s=%.2f", self.tried, len(self.found), elapsed_s)
+        return ScanReport(self.tried, elapsed_s, tuple(self.found), tuple(self.rejected), stopped)
+
+    def tell_end(self) -> None:
+        """The last progress, whatever ended it."""
+        self._progress.publish(ScanProgress("done", self.tried, len(self._addresses), len(self.found)))
 
     def _connected(self, address: Address, is_open: bool) -> None:
         self.tried += 1

@@ -13,7 +13,8 @@ from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import NotFoundError, UsageError
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.core.settings import DiscoverySettings
-from llama_runner.discovery.manager import DiscoveryManager, ScanReport
+from llama_runner.discovery.manager import DiscoveryManager
+from llama_runner.discovery.networks import plan_scan
 from llama_runner.discovery.registry import (
     Certainty,
     ServerRecord,
@@ -22,6 +23,7 @@ from llama_runner.discovery.registry import (
     ServerStatus,
 )
 from llama_runner.discovery.saved import SavedServers
+from llama_runner.discovery.scan import ScanReport
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
 from tests.fakes import model_servers
@@ -61,7 +63,8 @@ async def finder(home: Path) -> AsyncIterator[Finder]:
 async def scan(find: Finder, *servers: Simulated) -> ScanReport:
     """Scan exactly these servers' addresses, among closed ports of the same hosts."""
     hosts = tuple(dict.fromkeys(server.host for server in servers))
-    return await find.manager.scan(hosts, tuple(dict.fromkeys(server.port for server in servers)))
+    ports = tuple(dict.fromkeys(server.port for server in servers))
+    return await find.manager.scan(plan_scan(SETTINGS, hosts=hosts, ports=ports))
 
 
 def reason(report: ScanReport, server: Simulated) -> str:
@@ -431,7 +434,7 @@ async def test_many_closed_ports_take_a_moment(home: Path) -> None:
     hosts = tuple(f"127.0.1.{number}" for number in range(1, 41))
     ports = tuple(range(40_001, 40_033))
     async with finder(home) as find:
-        report = await find.manager.scan(hosts, ports)
+        report = await find.manager.scan(plan_scan(SETTINGS, hosts=hosts, ports=ports))
 
     assert report.probed == 1280
     assert report.elapsed_s < 3

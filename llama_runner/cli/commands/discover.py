@@ -8,8 +8,9 @@ from llama_runner.cli.render import Output, table
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import ExitCode, UsageError
 from llama_runner.core.text import visible_controls
-from llama_runner.discovery.manager import THIS_MACHINE, ScanReport
+from llama_runner.discovery.networks import plan_scan
 from llama_runner.discovery.registry import ServerRecord
+from llama_runner.discovery.scan import ScanReport
 
 
 class DiscoverCommand:
@@ -26,13 +27,16 @@ class DiscoverCommand:
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Scan and print; our own service's models are found through the service, without a scan."""
-        hosts = tuple(filter(None, args.hosts.split(","))) if args.hosts else THIS_MACHINE
+        hosts = tuple(filter(None, args.hosts.split(","))) if args.hosts else ()
         ports = _ports(args.ports) if args.ports else None
         if args.timeout is not None and not 0 < args.timeout <= 60:
             raise UsageError("--timeout must be more than 0 and at most 60 seconds.", "0.5 is the default.")
         async with workspace_of(args, out) as workspace:
             await workspace.service.attach()
-            report = await workspace.discovery.scan(hosts, ports, connect_timeout_s=args.timeout)
+            plan = plan_scan(
+                workspace.settings.discovery, hosts=hosts, ports=ports, connect_timeout_s=args.timeout
+            )
+            report = await workspace.discovery.scan(plan)
             records = [r for r in workspace.registry.records if r.source == "service"]
             own = [await workspace.discovery.check(r.id) for r in records if r not in report.found]
         servers = [*own, *report.found]

@@ -1,0 +1,122 @@
+"""A conversation in Anthropic's words: the system text apart, turns of blocks, calls with their results.
+
+Source: platform.claude.com/docs/en/api/messages and .../agents-and-tools/tool-use.
+"""
+
+import base64
+import re
+from typing import Final
+
+from llama_runner.backends.request import ChatRequest, Image, Message, Role, Tool, ToolCall
+from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
+
+Block = dict[str, JsonValue]
+# Of one call; what a model wrote beyond it was cut where it was read.
+MAX_ARGUMENT_BYTES: Final = 4 * 1024 * 1024
+_BAD_ID_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def system_text(request: ChatRequest) -> str:
+    """All system turns as one text, "" without any."""
+    return "\n\n".join(m.content for m in request.messages if m.role is Role.SYSTEM and m.content)
+
+
+def turns(request: ChatRequest) -> list[JsonValue]:
+    """The other turns; neighbours of one role become one, as all results of parallel calls have to."""
+    found: list[tuple[str, list[Block]]] = []
+    ids = _Ids()
+    for message in request.messages:
+        if message.role is Role.SYSTEM or not (blocks := _blocks(message, ids)):
+            continue
+        role = "assistant" if message.role is Role.ASSISTANT else "user"
+        if found and found[-1][0] == role:
+            found[-1][1].extend(blocks)
+        else:
+            found.append((role, blocks))
+    return [{"role": role, "content": _content(blocks)} for role, blocks in found]
+
+
+def tools(offered: tuple[Tool, ...]) -> list[JsonValue]:
+    """The functions that may be called."""
+    return [
+        {"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
+        for tool in offered
+    ]
+
+
+def has_reasoning(request: ChatRequest) -> bool:
+    """Whether earlier reasoning would have to go back with the calls it led to.
+
+    It cannot: the service takes it only with the signature that came with it, which no other dialect has.
+    """
+    return any(m.reasoning and m.tool_calls for m in request.messages)
+
+
+def _content(blocks: list[Block]) -> JsonValue:
+    """A lone text as a plain string, which every imitation understands."""
+    if len(blocks) == 1 and blocks[0].get("type") == "text":
+        return blocks[0]["text"]
+    return list[JsonValue](blocks)
+
+
+def _blocks(message: Message, ids: "_Ids") -> list[Block]:
+    if message.role is Role.TOOL:
+        return [{"type": "tool_result", "tool_use_id": ids.of_result(message), "content": _result(message)}]
+    blocks = [_image(image) for image in message.images]
+    # An empty text is refused, so an answer that was cut before its first word is left out as a whole.
+    if message.content or (message.role is Role.USER and not blocks):
+        blocks.append({"type": "text", "text": message.content})
+    return blocks + [_call(call, ids) for call in message.tool_calls]
+
+
+def _result(message: Message) -> JsonValue:
+    if not message.images:
+        return message.content
+    text: list[Block] = [{"type": "text", "text": message.content}] if message.content else []
+    return list[JsonValue]([*text, *(_image(image) for image in message.images)])
+
+
+def _image(image: Image) -> Block:
+    data = base64.b64encode(image.data).decode("ascii")
+    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": data}}
+
+
+def _call(call: ToolCall, ids: "_Ids") -> Block:
+    return {"type": "tool_use", "id": ids.of_call(call), "name": call.name, "input": _arguments(call)}
+
+
+def _arguments(call: ToolCall) -> JsonValue:
+    """Only an object can be said; arguments that are none go as an empty one."""
+    try:
+        value = parse_json(call.arguments.encode("utf-8", "replace"), max_bytes=MAX_ARGUMENT_BYTES)
+    except JsonRejected:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class _Ids:
+    """Call ids in the alphabet that is allowed; made up where a dialect had none, and found again by name."""
+
+    def __init__(self) -> None:
+        self._made = 0
+        self._open: list[tuple[str, str]] = []
+
+    def of_call(self, call: ToolCall) -> str:
+        self._made += 1
+        call_id = _spelt(call.call_id) if call.call_id else f"call_{self._made}"
+        self._open.append((call_id, call.name))
+        return call_id
+
+    def of_result(self, message: Message) -> str:
+        if message.tool_call_id:
+            return self._take(_spelt(message.tool_call_id))
+        named = (call_id for call_id, name in self._open if message.tool_name in (None, name))
+        return self._take(next(named, "call_0"))
+
+    def _take(self, call_id: str) -> str:
+        self._open = [(known, name) for known, name in self._open if known != call_id]
+        return call_id
+
+
+def _spelt(call_id: str) -> str:
+    return _BAD_ID_CHARACTERS.sub("_", call_id)

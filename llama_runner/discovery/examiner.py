@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import httpx
@@ -19,7 +19,8 @@ from llama_runner.core.errors import (
 )
 from llama_runner.core.settings import DiscoverySettings
 from llama_runner.discovery.fingerprint import Fingerprint, NotAServer
-from llama_runner.discovery.prober import probe
+from llama_runner.discovery.identity import moved_from, other_machine, other_models, other_program
+from llama_runner.discovery.prober import Probed, probe
 from llama_runner.discovery.registry import (
     Certainty,
     ServerRecord,
@@ -27,6 +28,8 @@ from llama_runner.discovery.registry import (
     ServerSource,
     ServerStatus,
 )
+from llama_runner.net.addresses import host_of, scope_of
+from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,11 @@ def unchecked(base_url: str, source: ServerSource) -> ServerRecord:
 
 
 class Examiner:
-    """Asks servers; returns records and leaves it to the caller where they go."""
+    """Asks servers; returns records and leaves it to the caller where they go.
+
+    Args:
+        neighbours: IPv4 address to hardware address; may block.
+    """
 
     def __init__(
         self,
@@ -62,11 +69,13 @@ class Examiner:
         http: httpx.AsyncClient,
         clock: Clock,
         settings: Callable[[], DiscoverySettings],
+        neighbours: Callable[[], Mapping[str, str]] = read_neighbours,
     ) -> None:
         self._registry = registry
         self._http = http
         self._clock = clock
         self._settings = settings
+        self._neighbours = neighbours
 
     async def identify(self, base_url: str) -> ServerRecord | Rejected:
         """What is at an address, for a scan. A server that is known already keeps its source."""
@@ -80,18 +89,54 @@ class Examiner:
 
     async def examine(self, record: ServerRecord) -> ServerRecord:
         """The record after asking: what it is, how it is, what it offers. Never raises for what it finds."""
-        if record.source is ServerSource.SERVICE:
-            return await self._own_instance(record)
-        probed = await probe(
-            self._http, record.base_url, timeout_s=self._settings().probe_timeout_s, clock=self._clock
-        )
+        asked = self._own_instance if record.source is ServerSource.SERVICE else self._asked
+        return replace(await asked(record), checked_utc=self._clock.utc())
+
+    async def _asked(self, record: ServerRecord) -> ServerRecord:
+        probed = await self._probe(record)
         if isinstance(probed.verdict, NotAServer):
             status = ServerStatus.ERROR if probed.answered else ServerStatus.OFFLINE
             return replace(record, status=status, latency_s=None, problem=probed.verdict.reason)
-        changed = record.product not in ("", probed.verdict.product)
-        if changed and self._registry.has_key(record.id):
-            return self._withheld(record, probed.verdict)
-        return await self._with_models(_named(record, probed.verdict, probed.latency_s))
+        mac = await self._mac_at(record)
+        named = _named(record, probed.verdict, probed.latency_s)
+        named = replace(named, mac=mac or record.mac, changed=self._change(record, probed.verdict, mac))
+        if named.changed and self._registry.has_key(record.id):
+            return self._withheld(record, named.changed)
+        listed = await self._with_models(named)
+        if not listed.changed and (changed := other_models(record, listed.models)):
+            listed = replace(listed, changed=changed)
+            return self._withheld(record, changed) if self._registry.has_key(record.id) else listed
+        return listed
+
+    async def _probe(self, record: ServerRecord) -> Probed:
+        """What answers there. A known server that is not itself is asked twice: it may have been slow."""
+        timeout_s = self._settings().probe_timeout_s
+        probed = await probe(self._http, record.base_url, timeout_s=timeout_s, clock=self._clock)
+        found = probed.verdict
+        if isinstance(found, NotAServer) or found.certainty is Certainty.CERTAIN:
+            return probed
+        if not other_program(record, found.product):
+            return probed
+        return await probe(self._http, record.base_url, timeout_s=timeout_s, clock=self._clock)
+
+    async def _mac_at(self, record: ServerRecord) -> str | None:
+        """The hardware address at its address, None when that is not in one of our own networks."""
+        host = host_of(record.base_url)
+        if scope_of(host) != "private" or ":" in host:
+            return None
+        return (await asyncio.to_thread(self._neighbours)).get(host)
+
+    def _change(self, known: ServerRecord, found: Fingerprint, mac: str | None) -> str:
+        """Why it may be another server than before. Once said, it stands until a person trusts it."""
+        reasons = (
+            other_machine(known, mac),
+            other_program(known, found.product),
+            "" if known.checked_utc else moved_from(self._registry.records, known, mac),
+        )
+        # On this machine people start one program after another; only a key makes that worth a word.
+        if known.is_this_machine and not self._registry.has_key(known.id):
+            return ""
+        return known.changed or next(filter(None, reasons), "")
 
     async def _own_instance(self, record: ServerRecord) -> ServerRecord:
         """What it is needs no question: we started it."""
@@ -102,14 +147,12 @@ class Examiner:
             return replace(record, status=ServerStatus.ERROR, latency_s=None, problem=error.message)
         return await self._with_models(record)
 
-    def _withheld(self, record: ServerRecord, now: Fingerprint) -> ServerRecord:
-        """D13: another program answers where a known one did; the key belongs to the old one."""
-        log.warning("server changed url=%s was=%s is=%s", record.base_url, record.product, now.product)
-        problem = (
-            f"It was {record.product} and now answers as {now.product}; its key was not sent."
-            " Remove it and add it again to trust it."
-        )
-        return replace(record, status=ServerStatus.ERROR, models=(), problem=problem)
+    def _withheld(self, known: ServerRecord, changed: str) -> ServerRecord:
+        """D13: the key belongs to the server that was here before, and so does all that is known of it."""
+        if not known.changed:
+            log.warning("server changed url=%s why=%s", known.base_url, changed)
+        problem = f"{changed} Its key is not sent until you trust the change."
+        return replace(known, status=ServerStatus.ERROR, latency_s=None, changed=changed, problem=problem)
 
     async def _with_models(self, record: ServerRecord) -> ServerRecord:
         endpoint = self._registry.endpoint(record)

@@ -3,15 +3,17 @@
 Belongs to one event loop; does no I/O.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Final
 
 from llama_runner.backends.base import Endpoint, Engine, Target
 from llama_runner.backends.models import ModelInfo
 from llama_runner.core.errors import NotFoundError
 from llama_runner.core.text import visible_controls
 from llama_runner.core.topic import Topic
+from llama_runner.net.addresses import is_loopback
 
 
 class ServerStatus(StrEnum):
@@ -50,7 +52,17 @@ class ServerRecord:
         product: What it calls itself; finer than `engine` ("koboldcpp" speaks as openai-compatible).
         models: Ids as the server spells them: untrusted text, shown through `core.text.visible_controls`.
         latency_s: Of one small request at the last check.
+        last_seen_utc: When it last listed its models.
         problem: Why it is not simply online, one sentence; empty when it is.
+        checked_utc: When it was last asked, whatever came of it; None for what is only remembered.
+        changed: Why it may not be the server that was here before, one sentence; empty when nothing speaks
+            against it. While it stands, no key is sent there (R11, D13).
+        mac: The hardware address seen at its address, for waking it.
+        favourite: The person's, like all that follow; `ServerRegistry.edit` sets them, asking a server
+            does not.
+        note: Plain text.
+        trusted: A person confirmed it, or it is this machine.
+        tls_pin: SHA-256 of the certificate that is accepted, in hex.
     """
 
     id: str
@@ -65,11 +77,40 @@ class ServerRecord:
     models: tuple[ModelInfo, ...] = ()
     last_seen_utc: datetime | None = None
     problem: str = ""
+    checked_utc: datetime | None = None
+    changed: str = ""
+    mac: str | None = None
+    favourite: bool = False
+    note: str = ""
+    trusted: bool = False
+    tls_pin: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_this_machine:
+            object.__setattr__(self, "trusted", True)
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether it runs here: one of our own models, or a loopback address."""
+        return self.source is ServerSource.SERVICE or is_loopback(self.base_url)
 
     @property
     def address(self) -> str:
         """Host and port: what a person recognises, whatever the server calls itself (safety R11)."""
         return self.base_url.partition("://")[2]
+
+
+# What a person decided about a server; whatever asking it brings, this stays.
+PERSONS_FIELDS: Final = ("source", "favourite", "note", "trusted", "tls_pin")
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A server that was taken off the list, with all that putting it back needs."""
+
+    record: ServerRecord
+    place: int
+    api_key: str | None = field(default=None, repr=False)
 
 
 class ServerRegistry:
@@ -101,16 +142,46 @@ class ServerRegistry:
         return min(here, key=lambda record: record.source is not ServerSource.SERVICE, default=None)
 
     def upsert(self, record: ServerRecord) -> None:
-        """Add the server or replace what is known of it. Its key stays."""
-        if self._records.get(record.id) != record:
-            self._records[record.id] = record
-            self._publish()
+        """Add a server, or replace what was observed of it.
 
-    def remove(self, server_id: str) -> None:
+        What a person decided about a known one stays as it is now (`PERSONS_FIELDS`), and so does its key:
+        the record may be from before they decided it. Our own instance takes the place of one that a scan
+        found at its address.
+        """
+        known = self._records.get(record.id)
+        if known is not None:
+            record = replace(record, **{name: getattr(known, name) for name in PERSONS_FIELDS})
+        if record.source is ServerSource.SERVICE:
+            self._drop_found(record.base_url)
+        self._put(record)
+
+    def edit(self, server_id: str, **changes: Any) -> ServerRecord:
+        """Change fields of a known server, a person's own among them. Raises NotFoundError."""
+        record = replace(self.known(server_id), **changes)
+        self._put(record)
+        return record
+
+    def remove(self, server_id: str) -> Removed | None:
         """Forget a server and its key. Removing an unknown one does nothing."""
-        self._keys.pop(server_id, None)
-        if self._records.pop(server_id, None) is not None:
-            self._publish()
+        record = self._records.get(server_id)
+        key = self._keys.pop(server_id, None)
+        if record is None:
+            return None
+        place = list(self._records).index(server_id)
+        del self._records[server_id]
+        self._publish()
+        return Removed(record, place, key)
+
+    def restore(self, removed: Removed) -> None:
+        """Put a server back where it was, with its key, unless it is known again already."""
+        if removed.record.id in self._records:
+            return
+        records = list(self._records.items())
+        records.insert(removed.place, (removed.record.id, removed.record))
+        self._records = dict(records)
+        if removed.api_key is not None:
+            self._keys[removed.record.id] = removed.api_key
+        self._publish()
 
     def set_key(self, server_id: str, api_key: str | None) -> None:
         """Bind a key to a server, or take it away. Kept in memory only."""
@@ -133,8 +204,10 @@ class ServerRegistry:
         return record
 
     def endpoint(self, record: ServerRecord) -> Endpoint:
-        """How to speak to a server, with the key that is bound to it."""
-        return Endpoint(record.base_url, record.engine, self._keys.get(record.id))
+        """How to speak to a server, with the key that is bound to it, unless it may be another one (D13)."""
+        known = self._records.get(record.id, record)
+        withheld = bool(record.changed or known.changed)
+        return Endpoint(record.base_url, record.engine, None if withheld else self._keys.get(record.id))
 
     def endpoint_of(self, server_id: str) -> Endpoint:
         """How to speak to a listed server, with its key. Raises NotFoundError."""
@@ -144,6 +217,16 @@ class ServerRegistry:
         """A model of a server as something to talk to. Raises NotFoundError."""
         record = self.known(server_id)
         return Target(self.endpoint(record), model_id, target_label(record, model_id))
+
+    def _drop_found(self, base_url: str) -> None:
+        for record in self.records:
+            if record.base_url == base_url and record.source is ServerSource.FOUND:
+                self.remove(record.id)
+
+    def _put(self, record: ServerRecord) -> None:
+        if self._records.get(record.id) != record:
+            self._records[record.id] = record
+            self._publish()
 
     def _publish(self) -> None:
         self.revision += 1

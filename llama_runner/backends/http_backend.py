@@ -12,14 +12,22 @@ from llama_runner.backends.models import Embeddings, ModelInfo, TokenCount
 from llama_runner.backends.request import ChatRequest
 from llama_runner.backends.streaming import stream_events
 from llama_runner.backends.suggestions import not_found
+from llama_runner.backends.values import as_count
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import ProtocolError, UnsupportedError
+from llama_runner.core.errors import NotFoundError, ProtocolError, UnsupportedError
 from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.core.trace import TokensSource
 from llama_runner.net.errors import is_error, stream_error
 from llama_runner.net.fetch import MAX_REPLY_BYTES, Reply, fetch
 
 # Lists and health checks answer from memory; a server that needs longer is stuck.
 LIST_TIMEOUT_S: Final = 10.0
+# Counting is quick, but a server may have to load the model first.
+COUNT_TIMEOUT_S: Final = 60.0
+# Loading a large model from a slow disk takes this long, and embeddings may wait for that.
+LONG_TIMEOUT_S: Final = 1800.0
+# 32 embeddings of the longest kind, as text.
+MAX_LONG_REPLY_BYTES: Final = 16 * 1024 * 1024
 # D5: nobody picks from a longer list.
 MAX_MODELS: Final = 2000
 
@@ -28,7 +36,7 @@ class HttpBackend(ABC):
     """One server. Subclasses know its dialect; what they do not override, the server cannot do."""
 
     ping_path: ClassVar[str] = "/v1/models"
-    can_load: ClassVar[bool] = False
+    can_load: bool = False
 
     def __init__(self, endpoint: Endpoint, *, http: httpx.AsyncClient, clock: Clock) -> None:
         self.endpoint = endpoint
@@ -121,6 +129,22 @@ class HttpBackend(ABC):
             clock=self._clock,
         )
         return reply.raise_for_status()
+
+    async def _post_long(self, path: str, body: Mapping[str, JsonValue]) -> Reply:
+        """For what may take minutes, or has a long answer."""
+        return await self._post(path, body, timeout_s=LONG_TIMEOUT_S, max_bytes=MAX_LONG_REPLY_BYTES)
+
+    async def _counted(self, path: str, body: Mapping[str, JsonValue], key: str) -> TokenCount | None:
+        """What the server's tokenizer counts: a number or a list in `key`; None without such a path."""
+        try:
+            reply = await self._post(path, body, timeout_s=COUNT_TIMEOUT_S, max_bytes=MAX_LONG_REPLY_BYTES)
+        except NotFoundError:
+            return None
+        said = (await self._object(reply)).get(key)
+        tokens = len(said) if isinstance(said, list) else as_count(said)
+        if tokens is None:
+            raise ProtocolError(reply.url, "it has no count of tokens")
+        return TokenCount(tokens, TokensSource.SERVER_TOKENIZER)
 
     async def _object(self, reply: Reply) -> Mapping[str, JsonValue]:
         document = await reply.document()

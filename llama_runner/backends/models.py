@@ -71,3 +71,11 @@ class Embeddings:
 
     vectors: tuple[tuple[float, ...], ...]
     prompt_tokens: int | None = None
+
+
+def weights_text(weights: int) -> str:
+    """A number of weights as people say it: "135M", "8.19B"."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if weights >= size:
+            return f"{weights / size:.3g}{unit}"
+    return str(weights)

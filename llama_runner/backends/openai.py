@@ -1,42 +1,80 @@
 """Any server that speaks OpenAI's chat completions. Asks only for what strict servers accept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
+from llama_runner.backends import encoding
 from llama_runner.backends.base import StreamDecoder, WireRequest
+from llama_runner.backends.encoding import Part
 from llama_runner.backends.http_backend import MAX_MODELS, HttpBackend
-from llama_runner.backends.models import ModelInfo
+from llama_runner.backends.models import (
+    AUDIO,
+    COMPLETION,
+    THINKING,
+    TOOLS,
+    VISION,
+    ContextSource,
+    Embeddings,
+    ModelInfo,
+)
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.backends.request import ChatRequest, SamplingOptions
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
+from llama_runner.backends.vectors import embed_in_batches, vectors_of
 from llama_runner.core.errors import ProtocolError
 from llama_runner.core.jsonio import JsonValue, dump_json
 
-# Where servers put the context length that really applies, most specific first.
-_CONTEXT_KEYS: Final = ("loaded_context_length", "max_model_len", "context_length", "max_context_length")
+# Where servers put the context length, the one that really applies first.
+_CONTEXT_KEYS: Final = (
+    ("loaded_context_length", ContextSource.RUNNING),
+    ("max_model_len", ContextSource.RUNNING),
+    ("context_length", ContextSource.RUNNING),
+    ("max_context_length", ContextSource.TRAINED),
+)
+# Their words for what a model takes and does, translated to ours.
+_MODALITIES: Final = {"image": VISION, "audio": AUDIO}
+_PARAMETERS: Final = {"tools": TOOLS, "reasoning": THINKING}
+
+# The sampling options of OpenAI's own reference.
+OPENAI_OPTIONS: Final[Mapping[str, str]] = {
+    name: name
+    for name in (
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "seed",
+        "stop",
+        "presence_penalty",
+        "frequency_penalty",
+    )
+}
 
 
 class OpenAIBackend(HttpBackend):
-    """One OpenAI-compatible server."""
+    """One OpenAI-compatible server.
 
-    # Names of `SamplingOptions` that the dialect has under another name, or not at all (None).
-    unsupported: ClassVar[tuple[str, ...]] = ("ignore_eos", "cache_prompt")
+    What subclasses say differently is data (`option_names`, `image_types`, `reasoning_keys`) or one of the
+    `_..._part` methods.
+
+    Attributes:
+        option_names: Name of each of `SamplingOptions` in the dialect; what is missing cannot be said.
+        image_types: Media types of images that it decodes; None for all.
+        reasoning_keys: Fields of a message that it reads earlier reasoning from.
+    """
+
+    option_names: ClassVar[Mapping[str, str]] = OPENAI_OPTIONS
+    image_types: ClassVar[frozenset[str] | None] = None
+    reasoning_keys: ClassVar[tuple[str, ...]] = ()
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """POST /v1/chat/completions, streamed, with usage."""
-        body: dict[str, JsonValue] = {
-            "model": request.model_id,
-            "messages": [{"role": str(m.role), "content": m.content} for m in request.messages],
-            "stream": True,
-            **self._stream_fields(),
-            **self._option_fields(request.options),
-        }
+        part = self._chat_part(request)
         return WireRequest(
             method="POST",
             url=f"{self.endpoint.base_url}/v1/chat/completions",
             headers={"Content-Type": "application/json", "Accept": "text/event-stream", **self._credential()},
-            body=dump_json(body),
-            not_sent=tuple(name for name in self.unsupported if getattr(request.options, name) is not None),
+            body=dump_json({**part.fields, "stream": True, **self._stream_fields(request)}),
+            not_sent=part.not_sent,
         )
 
     def decoder(self) -> StreamDecoder:
@@ -45,47 +83,77 @@ class OpenAIBackend(HttpBackend):
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /v1/models."""
+        infos = [self._model_info(item) for item in await self._items()]
+        return tuple(info for info in infos if info is not None)
+
+    async def _items(self) -> list[Mapping[str, JsonValue]]:
         document = await self._get_object("/v1/models")
         # Ollama's /v1 has null where it has no model; a missing key is no model list at all.
         if "data" not in document:
             raise ProtocolError(f"{self.endpoint.base_url}/v1/models", "it has no list of models")
-        return tuple(
-            info
-            for item in as_list(document["data"])[:MAX_MODELS]
-            if (info := self._model_info(as_object(item))) is not None
+        return [as_object(item) for item in as_list(document["data"])[:MAX_MODELS]]
+
+    async def embed(self, model_id: str, texts: Sequence[str]) -> Embeddings:
+        """POST /v1/embeddings."""
+        return await embed_in_batches(texts, lambda batch: self._embed(model_id, batch))
+
+    async def _embed(self, model_id: str, texts: list[str]) -> Embeddings:
+        reply = await self._post_long("/v1/embeddings", {"model": model_id, "input": [*texts]})
+        document = await self._object(reply)
+        items = [as_object(item) for item in as_list(document.get("data"))]
+        # Servers that answer in their own order say which is which.
+        items.sort(key=lambda item: as_count(item.get("index")) or 0)
+        tokens = as_count(as_object(document.get("usage")).get("prompt_tokens"))
+        vectors = vectors_of([item.get("embedding") for item in items], len(texts), reply.url)
+        return Embeddings(vectors, tokens)
+
+    # --- the request, in pieces ---
+
+    def _chat_part(self, request: ChatRequest) -> Part:
+        """The whole body but for what makes it a stream."""
+        return encoding.joined(
+            Part({"model": request.model_id}),
+            encoding.messages_part(
+                request.messages, image_types=self.image_types, reasoning_keys=self.reasoning_keys
+            ),
+            encoding.sampling_part(request.options, self.option_names),
+            self._thinking_part(request.options),
+            self._tools_part(request),
+            encoding.output_part(request.output),
         )
 
-    def _stream_fields(self) -> dict[str, JsonValue]:
-        return {"stream_options": {"include_usage": True}}
+    def _stream_fields(self, request: ChatRequest) -> dict[str, JsonValue]:
+        return {"stream_options": {"include_usage": True}} if request.ask_usage else {}
 
-    def _option_fields(self, options: SamplingOptions) -> dict[str, JsonValue]:
-        fields: dict[str, JsonValue] = {
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "max_tokens": options.max_tokens,
-            "seed": options.seed,
-            "stop": list(options.stop) or None,
-            "ignore_eos": options.ignore_eos,
-            "cache_prompt": options.cache_prompt,
-        }
-        return {
-            name: value
-            for name, value in fields.items()
-            if value is not None and name not in self.unsupported
-        }
+    def _thinking_part(self, options: SamplingOptions) -> Part:
+        return encoding.effort_part(options)
+
+    def _tools_part(self, request: ChatRequest) -> Part:
+        return encoding.tools_part(request)
+
+    # --- the list ---
 
     def _model_info(self, item: Mapping[str, JsonValue]) -> ModelInfo | None:
         model_id = as_text(item.get("id"))
         if not model_id:
             return None
-        lengths = (as_count(item.get(key)) for key in _CONTEXT_KEYS)
-        return ModelInfo(id=model_id, context_length=next((n for n in lengths if n), None))
+        lengths = ((as_count(item.get(key)), source) for key, source in _CONTEXT_KEYS)
+        length, source = next(((n, source) for n, source in lengths if n), (None, None))
+        return ModelInfo(
+            id=model_id,
+            context_length=length,
+            context_source=source,
+            trained_context=as_count(item.get("max_context_length")) or None,
+            capabilities=_capabilities(item),
+        )
 
 
-class VllmBackend(OpenAIBackend):
-    """vLLM: counts tokens in every event, and can be told to go on after an end token."""
-
-    unsupported = ("cache_prompt",)
-
-    def _stream_fields(self) -> dict[str, JsonValue]:
-        return {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+def _capabilities(item: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """From `architecture` and `supported_parameters`, as OpenRouter has them; llama-server has the first."""
+    inputs = as_list(as_object(item.get("architecture")).get("input_modalities"))
+    parameters = as_list(item.get("supported_parameters"))
+    if not inputs and not parameters:
+        return ()
+    found = [_MODALITIES[name] for value in inputs if (name := as_text(value)) in _MODALITIES]
+    found += [_PARAMETERS[name] for value in parameters if (name := as_text(value)) in _PARAMETERS]
+    return (COMPLETION, *dict.fromkeys(found))

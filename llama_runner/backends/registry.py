@@ -10,8 +10,9 @@ from llama_runner.backends.http_backend import HttpBackend
 from llama_runner.backends.llama_server import LlamaServerBackend
 from llama_runner.backends.ollama import OllamaBackend
 from llama_runner.backends.ollama_decoder import OllamaDecoder
-from llama_runner.backends.openai import OpenAIBackend, VllmBackend
+from llama_runner.backends.openai import OpenAIBackend
 from llama_runner.backends.openai_decoder import OpenAIDecoder
+from llama_runner.backends.vllm import VllmBackend
 from llama_runner.core.clock import Clock
 
 _BACKENDS: Final[Mapping[Engine, type[HttpBackend]]] = {

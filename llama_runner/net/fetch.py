@@ -37,7 +37,8 @@ class Reply:
     def json(self) -> JsonValue:
         """The body as JSON. Raises ProtocolError."""
         try:
-            return parse_json(self.body, max_bytes=MAX_REPLY_BYTES)
+            # `fetch` took no more than its caller allowed.
+            return parse_json(self.body, max_bytes=len(self.body))
         except JsonRejected as error:
             raise ProtocolError(self.url, "it is not JSON, or not an acceptable one") from error
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from llama_runner.backends.base import Backend, Endpoint, Engine
-from llama_runner.backends.models import ModelInfo
+from llama_runner.backends.models import ContextSource, ModelInfo
 from llama_runner.backends.registry import connect
 from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.core.clock import SystemClock
@@ -80,27 +80,65 @@ async def test_a_very_long_list_is_cut_and_a_huge_one_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "length"),
+    ("entry", "length", "source", "trained"),
     [
-        ({"max_model_len": 4096}, 4096),
-        ({"max_context_length": 8192, "loaded_context_length": 2048}, 2048),
-        ({"context_length": -1, "max_context_length": "x"}, None),
-        ({"context_length": 0}, None),
-        ({}, None),
+        ({"max_model_len": 4096}, 4096, ContextSource.RUNNING, None),
+        ({"context_length": 4096}, 4096, ContextSource.RUNNING, None),
+        ({"max_context_length": 8192}, 8192, ContextSource.TRAINED, 8192),
+        ({"max_context_length": 8192, "loaded_context_length": 2048}, 2048, ContextSource.RUNNING, 8192),
+        ({"context_length": -1, "max_context_length": "x"}, None, None, None),
+        ({"context_length": 0}, None, None, None),
+        ({}, None, None, None),
     ],
 )
-async def test_the_context_length_that_applies_is_found(entry: dict[str, Any], length: int | None) -> None:
+async def test_the_context_length_that_applies_is_found(
+    entry: dict[str, Any], length: int | None, source: ContextSource | None, trained: int | None
+) -> None:
     async with serving(Engine.VLLM, {"/v1/models": {"data": [{"id": "m", **entry}]}}) as backend:
-        assert await backend.list_models() == (ModelInfo("m", context_length=length),)
+        assert await backend.list_models() == (
+            ModelInfo("m", context_length=length, context_source=source, trained_context=trained),
+        )
+
+
+async def test_a_hosted_service_says_what_its_models_take_and_do() -> None:
+    item = {
+        "id": "m",
+        "context_length": 1000,
+        "architecture": {"input_modalities": ["text", "image", "audio", "smell", 7]},
+        "supported_parameters": ["tools", "reasoning", "seed", None],
+    }
+    async with serving(Engine.OPENAI, {"/v1/models": {"data": [item]}}) as backend:
+        (model,) = await backend.list_models()
+    assert model.capabilities == ("completion", "vision", "audio", "tools", "thinking")
 
 
 async def test_a_single_llama_server_model_has_its_capabilities_from_props() -> None:
-    meta = {"n_ctx": 4096, "n_ctx_train": 8192, "size": 9_000, "ftype": "Q4_K - Medium"}
-    props = {"chat_template_caps": {"supports_tools": True}, "modalities": {"vision": True, "audio": False}}
+    meta = {
+        "n_ctx": 4096,
+        "n_ctx_train": 8192,
+        "size": 9_000,
+        "ftype": "Q4_K - Medium",
+        "n_params": 8_190_735_360,
+    }
+    props = {
+        "chat_template": "{% if enable_thinking %}<think>{% endif %}",
+        "chat_template_caps": {"supports_tools": True},
+        "modalities": {"vision": True, "audio": False},
+    }
     answers = {"/v1/models": {"data": [{"id": "m", "meta": meta}]}, "/props": props}
     async with serving(Engine.LLAMA_SERVER, answers) as backend:
         assert await backend.list_models() == (
-            ModelInfo("m", 4096, 9_000, "Q4_K - Medium", True, ("completion", "tools", "vision")),
+            ModelInfo(
+                "m",
+                4096,
+                9_000,
+                "Q4_K - Medium",
+                True,
+                ("completion", "tools", "vision", "thinking"),
+                ContextSource.SLOT,
+                8192,
+                parameters="8.19B",
+            ),
         )
 
 
@@ -119,7 +157,12 @@ async def test_a_router_lists_what_is_loaded_and_what_is_not() -> None:
 
 
 async def test_ollama_lists_what_is_on_disk_and_in_memory() -> None:
-    details = {"quantization_level": "Q4_K_M", "context_length": 40_960}
+    details = {
+        "quantization_level": "Q4_K_M",
+        "context_length": 40_960,
+        "family": "qwen3",
+        "parameter_size": "8.2B",
+    }
     tags = [
         {"name": "a:latest", "size": 5, "details": details, "capabilities": ["completion", "tools", 3]},
         {"model": "b:latest"},
@@ -129,7 +172,18 @@ async def test_ollama_lists_what_is_on_disk_and_in_memory() -> None:
     answers = {"/api/tags": {"models": tags}, "/api/ps": {"models": running}}
     async with serving(Engine.OLLAMA, answers) as backend:
         assert await backend.list_models() == (
-            ModelInfo("a:latest", 4096, 5, "Q4_K_M", True, ("completion", "tools")),
+            ModelInfo(
+                "a:latest",
+                4096,
+                5,
+                "Q4_K_M",
+                True,
+                ("completion", "tools"),
+                ContextSource.RUNNING,
+                40_960,
+                "qwen3",
+                "8.2B",
+            ),
             ModelInfo("b:latest", loaded=False),
         )
 

@@ -125,8 +125,9 @@ class RepeatLimit:
 class _Inlet(QueueHandler):
     """The calling thread's side: merges the arguments into the message, then only queues the record."""
 
-    def __init__(self, records: _Records, limit: RepeatLimit) -> None:
+    def __init__(self, records: _Records, limit: RepeatLimit, redactor: Redactor) -> None:
         super().__init__(records)
+        self.redactor = redactor
         self._limit = limit
         self._lost = 0
 
@@ -252,6 +253,13 @@ class LogHandle:
                 handler.close()
 
 
+def hide_from_logs(secret: str) -> None:
+    """Never write a secret that this process has just learnt: every log that is running is told."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Inlet):
+            handler.redactor.add(secret)
+
+
 def start_logging(
     home: Home,
     config: AppConfig,
@@ -290,7 +298,7 @@ def start_logging(
         handler.setFormatter(LineFormatter())
     prune(home.logs_dir, keep=file.path)
     records: _Records = queue.Queue(QUEUE_RECORDS)
-    inlet = _Inlet(records, RepeatLimit(clock))
+    inlet = _Inlet(records, RepeatLimit(clock), redactor)
     return LogHandle(
         file=file.path,
         tail=tail,

@@ -16,6 +16,7 @@ from llama_runner.core.settings import DiscoverySettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.examiner import Examiner, unchecked
+from llama_runner.discovery.keys import KeyPlace, KeyStore, ServerKeys
 from llama_runner.discovery.networks import ScanPlan, plan_scan
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource
 from llama_runner.discovery.saved import SavedServer, SavedServers
@@ -32,6 +33,7 @@ class DiscoveryManager:
     Args:
         settings: Asked at every use.
         saved: Where servers added by hand survive a restart; they enter the registry now, unchecked.
+        keys: Where their keys do; beside that file when None.
 
     Attributes:
         progress: The running scan; phase "done" at its end.
@@ -45,18 +47,21 @@ class DiscoveryManager:
         clock: Clock,
         settings: Callable[[], DiscoverySettings],
         saved: SavedServers,
+        keys: KeyStore | None = None,
     ) -> None:
         self.progress: Topic[ScanProgress] = Topic()
         self._registry = registry
         self._clock = clock
         self._settings = settings
         self._saved = saved
+        self._keys = ServerKeys(registry=registry, store=keys or KeyStore(saved.path.parent, clock))
         self._examiner = Examiner(registry=registry, http=http, clock=clock, settings=settings)
         self._tasks = TaskOwner()
         self._scan: asyncio.Task[None] | None = None
         for server in saved.load():
             record = unchecked(server.url, ServerSource.MANUAL)
             registry.upsert(replace(record, engine=server.engine, product=server.product))
+            self._keys.show(record.id)
 
     @property
     def scanning(self) -> bool:
@@ -170,6 +175,36 @@ class DiscoveryManager:
         async with asyncio.TaskGroup() as group:
             for number in range(MAX_PROBES):
                 group.create_task(worker(), name=f"check {number}")
+
+    async def set_key(
+        self, server_id: str, key: str, place: KeyPlace = KeyPlace.MEMORY, *, agreed: bool = False
+    ) -> None:
+        """Bind a key to a known server; `check` it afterwards.
+
+        Args:
+            agreed: The person agreed that it travels unencrypted to this other machine; remembered (R11).
+
+        Raises:
+            NotFoundError: The server is not known.
+            UsageError: It is no key, or the server is a model loaded here.
+            UnencryptedKeyError: It would travel unencrypted, and nobody agreed.
+            KeyringError: The system's keyring cannot take it: ask where else. Nothing has changed.
+            StorageError: The file of keys cannot be written. Nothing has changed.
+        """
+        await self._keys.set(server_id, key, place, agreed=agreed)
+
+    async def forget_key(self, server_id: str) -> None:
+        """Take a server's key away, wherever it is kept.
+
+        Raises:
+            NotFoundError: The server is not known.
+            StorageError: It is still in the keyring or the file.
+        """
+        await self._keys.forget(server_id)
+
+    def key_place(self, server_id: str) -> KeyPlace | None:
+        """Where the key of a server is kept, None when it has none. Raises NotFoundError."""
+        return self._keys.place(server_id)
 
     def start_refreshing(self) -> None:
         """Check known servers now and every `refresh_s` from then on, until closed."""

@@ -63,6 +63,7 @@ class ServerRecord:
         note: Plain text.
         trusted: A person confirmed it, or it is this machine.
         tls_pin: SHA-256 of the certificate that is accepted, in hex.
+        key_place: Where its key is kept (`discovery.keys.KeyPlace`); empty when it has none.
     """
 
     id: str
@@ -84,6 +85,7 @@ class ServerRecord:
     note: str = ""
     trusted: bool = False
     tls_pin: str | None = None
+    key_place: str = ""
 
     def __post_init__(self) -> None:
         if self.is_this_machine:
@@ -101,7 +103,7 @@ class ServerRecord:
 
 
 # What a person decided about a server; whatever asking it brings, this stays.
-PERSONS_FIELDS: Final = ("source", "favourite", "note", "trusted", "tls_pin")
+PERSONS_FIELDS: Final = ("source", "favourite", "note", "trusted", "tls_pin", "key_place")
 
 
 @dataclass(frozen=True, slots=True)

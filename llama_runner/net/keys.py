@@ -1,8 +1,10 @@
-"""The rule about API keys, without I/O: what can travel in a header, and errors that never quote one."""
+"""The rules about API keys, without I/O: what can travel in a header and where to; errors never quote one."""
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from llama_runner.core.errors import UsageError
+from llama_runner.net.addresses import is_loopback, port_of
 
 # Longer than any provider's; a pasted file is no key.
 MAX_KEY_CHARS: Final = 4096
@@ -20,3 +22,15 @@ def parse_api_key(text: str) -> str | None:
             "The API key has characters in it that no key has.", "Copy it again, without anything around it."
         )
     return key or None
+
+
+def origin_of(url: str) -> str:
+    """What a key is bound to: scheme, host and port of an address, the port always written."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port_of(url)}"
+
+
+def is_safe_for_keys(base_url: str) -> bool:
+    """Whether a key can travel there unread by others (R11): encrypted, or inside this machine."""
+    return base_url.startswith("https://") or is_loopback(base_url)

@@ -1,6 +1,6 @@
 """The metronome: a real model server in its own process that keeps time and notes when it sent what.
 
-    python -m tests.fakes.metronome --port 0 [--engine any|openai|llama-server|ollama] [--api-key KEY]
+    python -m tests.fakes.metronome --port 0 [--engine ENGINE] [--api-key KEY] [--model NAME]...
 
 Prints one JSON line with its URL, then serves until its standard input ends. The answer to each request is a
 plan (`metronome_plan.Plan`) in the body's field `metronome`, or in the model id (`Plan.model_id()`); tokens
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from tests.fakes.metronome_engines import ENGINES
 from tests.fakes.metronome_plan import Plan
 from tests.fakes.metronome_server import Connection, Entry, Server
 
@@ -92,12 +93,9 @@ def start_metronome(
 async def serve(arguments: argparse.Namespace) -> None:
     """Listen, say where, and serve until the standard input ends."""
     loop = asyncio.get_running_loop()
-    shared = Server(
-        engine=arguments.engine,
-        api_key=arguments.api_key,
-        default=Plan(**json.loads(arguments.plan)),
-        models=tuple(arguments.model or ("metronome",)),
-    )
+    models = tuple(arguments.model or ("metronome",))
+    manners = ENGINES[arguments.engine](models, arguments.api_key)
+    shared = Server(manners=manners, default=Plan(**json.loads(arguments.plan)))
     listener = await loop.create_server(
         lambda: Connection(shared, loop), arguments.host, arguments.port, backlog=1024
     )
@@ -118,7 +116,7 @@ def main() -> None:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--engine", choices=("any", "openai", "llama-server", "ollama"), default="any")
+    parser.add_argument("--engine", choices=tuple(ENGINES), default="any")
     parser.add_argument("--api-key")
     parser.add_argument("--model", action="append")
     parser.add_argument("--plan", default="{}", help="JSON: default plan of requests that bring none")

@@ -57,6 +57,7 @@ class OpenAI:
 
     content_type = "text/event-stream"
     first_content: str | None = ""
+    reasoning_key = "reasoning_content"
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -71,7 +72,7 @@ class OpenAI:
         return b""
 
     def chunk(self, plan: Plan, at: Progress) -> bytes:
-        return self._event([_choice(_delta(plan, at))], **self._chunk_counts(plan, at))
+        return self._event([_choice(self._delta(plan, at))], **self._chunk_counts(plan, at))
 
     def end(self, plan: Plan) -> bytes:
         reason = "tool_calls" if plan.tool_call else "stop"
@@ -82,14 +83,24 @@ class OpenAI:
     def error(self, message: str) -> bytes:
         return _sse({"error": {"message": message, "type": "server_error", "code": 500}})
 
+    def _delta(self, plan: Plan, at: Progress) -> dict[str, Any]:
+        if plan.tool_call and at.done == plan.tokens:
+            function = {"name": "clock", "arguments": '{"zone": "UTC"}'}
+            return {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+        key = self.reasoning_key if at.first <= plan.reasoning else "content"
+        return {key: words(plan, at)}
+
     def _chunk_counts(self, plan: Plan, at: Progress) -> dict[str, Any]:
-        return {"usage": _usage(plan, at.done)} if plan.usage == "per_chunk" else {}
+        return {"usage": self._usage(plan, at.done)} if plan.usage == "per_chunk" else {}
 
     def _finish_counts(self, plan: Plan) -> dict[str, Any]:
         return {}
 
     def _end_counts(self, plan: Plan) -> dict[str, Any]:
-        return {"usage": _usage(plan, plan.tokens)}
+        return {"usage": self._usage(plan, plan.tokens)}
+
+    def _usage(self, plan: Plan, tokens: int) -> dict[str, Any]:
+        return _usage(plan, tokens)
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": CREATED}
@@ -121,6 +132,67 @@ class LlamaServer(OpenAI):
 
     def _end_counts(self, plan: Plan) -> dict[str, Any]:
         return {"usage": _usage(plan, plan.tokens), "timings": _timings(plan, plan.tokens)}
+
+
+class Vllm(OpenAI):
+    """Counts in every chunk when asked to; `reasoning` since 0.11."""
+
+    reasoning_key = "reasoning"
+
+    def __init__(self, model: str, *, continuous: bool) -> None:
+        super().__init__(model)
+        self._continuous = continuous
+
+    def _chunk_counts(self, plan: Plan, at: Progress) -> dict[str, Any]:
+        per_chunk = plan.usage != "none" and self._continuous
+        return {"usage": self._usage(plan, at.done)} if per_chunk else super()._chunk_counts(plan, at)
+
+
+class Sglang(Vllm):
+    """The same, with reasoning under the older name and its count beside the others."""
+
+    reasoning_key = "reasoning_content"
+
+    def _usage(self, plan: Plan, tokens: int) -> dict[str, Any]:
+        usage = super()._usage(plan, tokens)
+        details = usage.pop("completion_tokens_details", {})
+        return {**usage, "reasoning_tokens": details.get("reasoning_tokens", 0)}
+
+
+class LocalAI(OpenAI):
+    """As OpenRouter calls reasoning."""
+
+    reasoning_key = "reasoning"
+
+
+class LmStudio(OpenAI):
+    """Says the role in every chunk."""
+
+    def _delta(self, plan: Plan, at: Progress) -> dict[str, Any]:
+        return {"role": "assistant", **super()._delta(plan, at)}
+
+
+class Tgi(OpenAI):
+    """Leaves reasoning in the text, between tags, and no blank after `data:`."""
+
+    def _delta(self, plan: Plan, at: Progress) -> dict[str, Any]:
+        delta = super()._delta(plan, at)
+        if "tool_calls" in delta:
+            return delta
+        opened = "<think>" if plan.reasoning and at.first == 1 else ""
+        last = at.first <= plan.reasoning and (at.done >= plan.reasoning or at.done == plan.tokens)
+        text = words(plan, at)
+        return {"role": "assistant", "content": f"{opened}{text}{'</think>' if last else ''}"}
+
+    def _usage(self, plan: Plan, tokens: int) -> dict[str, Any]:
+        usage = super()._usage(plan, tokens)
+        return {name: value for name, value in usage.items() if not name.endswith("_details")}
+
+    def error(self, message: str) -> bytes:
+        return _sse({"error": message, "error_type": "incomplete_generation"}).replace(b"data: ", b"data:")
+
+    def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return super()._event(choices, **more).replace(b"data: ", b"data:", 1)
 
 
 class Ollama:
@@ -167,14 +239,6 @@ class Ollama:
 
 def _choice(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "finish_reason": reason}
-
-
-def _delta(plan: Plan, at: Progress) -> dict[str, Any]:
-    if plan.tool_call and at.done == plan.tokens:
-        function = {"name": "clock", "arguments": '{"zone": "UTC"}'}
-        return {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
-    key = "reasoning_content" if at.first <= plan.reasoning else "content"
-    return {key: words(plan, at)}
 
 
 def _usage(plan: Plan, tokens: int) -> dict[str, Any]:

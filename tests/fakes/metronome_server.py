@@ -10,14 +10,13 @@ from itertools import chain
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fakes.metronome_dialects import Dialect, LlamaServer, Ollama, OpenAI
+from tests.fakes.metronome_manners import Ask, Manners, Reply
 from tests.fakes.metronome_plan import Plan, plan_of
 from tests.fakes.metronome_schedule import Step, schedule
 
 # Requests kept in the log: more than any test sends.
 LOG_LENGTH: Final = 20_000
 REASONS: Final = {200: "OK", 302: "Found", 404: "Not Found", 500: "Internal Server Error"}
-CHAT_PATHS: Final = ("/v1/chat/completions", "/chat/completions", "/api/chat")
 
 
 @dataclass(slots=True)
@@ -56,15 +55,21 @@ class Request:
     received_ns: int
     received_s: float
 
+    def document(self) -> dict[str, Any]:
+        """The body, empty where it is no JSON object."""
+        try:
+            document = json.loads(self.body or b"{}")
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
 
 class Server:
     """State shared by all connections."""
 
-    def __init__(self, *, engine: str, api_key: str | None, default: Plan, models: tuple[str, ...]) -> None:
-        self.engine = engine
-        self.api_key = api_key
+    def __init__(self, *, manners: Manners, default: Plan) -> None:
+        self.manners = manners
         self.default = default
-        self.models = models
         self.entries: deque[Entry] = deque(maxlen=LOG_LENGTH)
         self.in_flight = 0
         self.max_in_flight = 0
@@ -89,16 +94,6 @@ class Server:
 
         if not try_now():
             self._waiters.append(try_now)
-
-    def dialect(self, path: str, body: dict[str, Any]) -> Dialect:
-        """How the answer is spelt: by path, and llama.cpp's way for who asks for llama.cpp's extras."""
-        model = str(body.get("model", ""))
-        if path.startswith("/api/"):
-            return Ollama(model)
-        if self.engine == "llama-server" or (self.engine == "any" and "timings_per_token" in body):
-            per_token, progress = body.get("timings_per_token") is True, body.get("return_progress") is True
-            return LlamaServer(model, timings_per_token=per_token, progress=progress)
-        return OpenAI(model)
 
 
 class Connection(asyncio.Protocol):
@@ -161,34 +156,24 @@ class Connection(asyncio.Protocol):
         elif request.path == "/metronome/load":
             load = {"in_flight": self._server.in_flight, "max_in_flight": self._server.max_in_flight}
             self._json(json.dumps(load).encode())
-        elif not self._allowed(request):
-            error = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
-            self._json(json.dumps({"error": error}).encode(), 401)
-        elif request.method == "POST" and request.path in CHAT_PATHS:
-            self._chat(request)
         else:
-            self._get(request)
+            self._answer_as_engine(request)
 
-    def _allowed(self, request: Request) -> bool:
-        key = self._server.api_key
-        return (
-            key is None
-            or request.path == "/health"
-            or request.headers.get("authorization") == f"Bearer {key}"
-        )
-
-    def _get(self, request: Request) -> None:
-        engine = self._server.engine
-        found = (
-            known_paths(engine, self._server.models).get(request.path) if request.method == "GET" else None
-        )
-        if found is None:
-            error = {"message": "File Not Found", "type": "not_found_error", "code": 404}
-            self._json(json.dumps({"error": error}).encode(), 404)
-        elif isinstance(found, str):
-            self._whole(found.encode(), content_type="text/plain")
+    def _answer_as_engine(self, request: Request) -> None:
+        ask = Ask(request.method, request.path, request.query, request.headers, request.document())
+        manners = self._server.manners
+        if (refused := manners.refusal(ask)) is not None:
+            self._reply(refused)
+        elif manners.streams(ask):
+            self._chat(request, ask)
         else:
-            self._json(json.dumps(found).encode())
+            self._reply(manners.answer(ask))
+
+    def _reply(self, reply: Reply) -> None:
+        if isinstance(reply.document, str):
+            self._whole(reply.document.encode(), reply.status, "text/plain")
+        else:
+            self._json(json.dumps(reply.document).encode(), reply.status)
 
     def _json(self, body: bytes, status: int = 200, more: dict[str, str] | None = None) -> None:
         self._whole(body, status, "application/json", more)
@@ -201,21 +186,20 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._head(status, headers) + body)
 
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
-        if self._server.engine == "llama-server":
-            headers = {"Server": "llama.cpp", **headers}
+        headers = {**self._server.manners.headers, **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\n{lines}\r\n".encode()
 
     # --- answers on a schedule ---
 
-    def _chat(self, request: Request) -> None:
-        body = json.loads(request.body)
+    def _chat(self, request: Request, ask: Ask) -> None:
+        body = dict(ask.body)
         plan = plan_of(body, self._server.default)
         entry = Entry(
             id=plan.id or request.headers.get("x-request-id", ""),
             path=request.path,
             received_ns=request.received_ns,
-            authorization=request.headers.get("authorization"),
+            authorization=request.headers.get("authorization") or request.headers.get("x-api-key"),
             user_agent=request.headers.get("user-agent"),
             body=body,
         )
@@ -226,7 +210,7 @@ class Connection(asyncio.Protocol):
             self._refuse(plan)
             self._server.ended(entry, "sent")
             return
-        dialect = self._server.dialect(request.path, body)
+        dialect = self._server.manners.dialect(ask)
         self._entry = entry
         self._started_s = request.received_s + plan.shift_ms / 1e3
         self._fragment = plan.fragment
@@ -285,39 +269,3 @@ class Connection(asyncio.Protocol):
         for start in range(0, len(data), size):
             piece = data[start : start + size]
             self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-
-
-def known_paths(engine: str, models: tuple[str, ...]) -> dict[str, Any]:
-    """What GET answers, per engine; a text or a JSON document."""
-    meta = {"n_ctx": 4096, "n_ctx_train": 8192, "size": 1_000_000, "ftype": "Q4_K - Medium"}
-    data = [{"id": name, "object": "model", "owned_by": "metronome"} for name in models]
-    openai = {"/v1/models": {"object": "list", "data": data}}
-    llama = {
-        "/health": {"status": "ok"},
-        "/v1/models": {
-            "object": "list",
-            "data": [{**item, "owned_by": "llamacpp", "meta": meta} for item in data],
-        },
-        "/props": {
-            "build_info": "b0-metronome",
-            "total_slots": 4,
-            "default_generation_settings": {"n_ctx": 4096},
-            "modalities": {"vision": False, "audio": False},
-            "chat_template_caps": {"supports_tools": True},
-        },
-    }
-    details = {
-        "format": "gguf",
-        "family": "metronome",
-        "quantization_level": "Q4_K_M",
-        "context_length": 8192,
-    }
-    tags = [{"name": name, "model": name, "size": 1_000_000, "details": details} for name in models]
-    ollama = {
-        "/": "Ollama is running",
-        "/api/version": {"version": "0.34.0"},
-        "/api/tags": {"models": tags},
-        "/api/ps": {"models": [{"name": name, "context_length": 4096} for name in models[:1]]},
-    }
-    table: dict[str, dict[str, Any]] = {"openai": openai, "llama-server": llama, "ollama": ollama}
-    return table.get(engine, {**ollama, **openai, **llama})

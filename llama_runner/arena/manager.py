@@ -33,6 +33,7 @@ class EntryView:
         metrics: All None while streaming.
         error: Why it ended early; `message` and `hint` are for people.
         revision: Grows with every change of this entry.
+        not_sent: What was asked for and could not be sent in this server's dialect.
     """
 
     index: int
@@ -45,6 +46,7 @@ class EntryView:
     finish_reason: str | None
     prompt_progress: float | None
     revision: int
+    not_sent: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -224,4 +226,5 @@ def _entry(index: int, target: Target, answer: LiveAnswer) -> EntryView:
         finish_reason=view.finish_reason,
         prompt_progress=view.prompt_progress,
         revision=view.revision,
+        not_sent=view.not_sent,
     )

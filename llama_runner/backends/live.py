@@ -7,18 +7,30 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from llama_runner.backends.base import Backend, Endpoint
 from llama_runner.backends.events import PromptProgress, ReasoningDelta, TextDelta, ToolCallDelta
 from llama_runner.backends.fold import AnswerFold
 from llama_runner.backends.request import ChatRequest, ToolCall
+from llama_runner.backends.suggestions import with_suggestions
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import LlamaRunnerError, ServerError, TruncatedError, UnreachableError
-from llama_runner.core.trace import NO_METRICS, RequestMetrics
+from llama_runner.core.errors import (
+    InvalidRequestError,
+    LlamaRunnerError,
+    NotFoundError,
+    ServerError,
+    TruncatedError,
+    UnreachableError,
+)
+from llama_runner.core.trace import NO_METRICS, RequestMetrics, TokensSource, request_metrics
 
 log = logging.getLogger(__name__)
+
+# An answer is not held up for long by a question beside it: what the tokens are, which models there are.
+ASIDE_TIMEOUT_S: Final = 5.0
 
 
 class AnswerState(StrEnum):
@@ -49,7 +61,8 @@ class AnswerView:
     """What a view needs of one answer at one moment.
 
     Attributes:
-        metrics: Computed once from the trace; all None while streaming.
+        metrics: All None while streaming; computed from the trace when it ended. Where the server counted no
+            tokens, they may change once more, when its tokenizer has counted the text.
         error: Why it ended in `ERROR` or `TRUNCATED`; its message and hint are for people.
         prompt_progress: Prefill done, 0 to 1; None when the server does not say.
         not_sent: What was asked for and could not be sent in this server's dialect.
@@ -129,8 +142,14 @@ class LiveAnswer:
         """Ask, and keep what comes until the answer ended one way or another.
 
         Server errors end in the state, not in an exception. Cancelling closes the connection, which makes the
-        server stop generating, keeps the text as `STOPPED`, and is re-raised.
+        server stop generating, keeps the text as `STOPPED`, and is re-raised. Returns a little after the end
+        where the tokens are still to be counted.
         """
+        await self._answer(backend, request)
+        if self._state is AnswerState.DONE and self._metrics.tokens_source is TokensSource.CHUNKS:
+            await self._tokenize(backend, request)
+
+    async def _answer(self, backend: Backend, request: ChatRequest) -> None:
         try:
             await self._consume(backend, request)
         except asyncio.CancelledError:
@@ -138,6 +157,8 @@ class LiveAnswer:
             raise
         except TruncatedError as error:
             self._end(AnswerState.TRUNCATED, error)
+        except (NotFoundError, InvalidRequestError) as error:
+            self._end(AnswerState.ERROR, await self._explained(error, backend, request))
         except LlamaRunnerError as error:
             self._end(AnswerState.ERROR, error)
         except Exception:
@@ -172,6 +193,34 @@ class LiveAnswer:
                         self._changed()
         except TimeoutError as error:
             raise self._silence(backend.endpoint, answering) from error
+
+    async def _explained(
+        self, error: NotFoundError | InvalidRequestError, backend: Backend, request: ChatRequest
+    ) -> ServerError:
+        """With what comes close to the model asked, where the server does not have it."""
+        try:
+            async with asyncio.timeout(ASIDE_TIMEOUT_S):
+                known = tuple(model.id for model in await backend.list_models())
+        except (ServerError, TimeoutError):
+            return error
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        return with_suggestions(error, backend.endpoint.base_url, request.model_id, known)
+
+    async def _tokenize(self, backend: Backend, request: ChatRequest) -> None:
+        """Have the server's tokenizer count what it did not count itself (measurement A4)."""
+        trace, answer = self._fold.trace(), self._fold.snapshot()
+        calls = "".join(call.name + call.arguments for call in answer.tool_calls)
+        try:
+            async with asyncio.timeout(ASIDE_TIMEOUT_S):
+                count = await backend.count_tokens(request.model_id, answer.reasoning + answer.text + calls)
+        except (ServerError, TimeoutError) as error:
+            log.info("tokens not counted model=%s error=%s", request.model_id, error)
+            return
+        if count is not None and trace is not None:
+            self._metrics = request_metrics(replace(trace, tokenized=count.tokens))
+            self._changed()
 
     def _silence(self, endpoint: Endpoint, answering: bool) -> LlamaRunnerError:
         if answering:

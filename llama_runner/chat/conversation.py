@@ -21,6 +21,7 @@ class TurnView:
         model_id: The model asked, empty for the user.
         prompt_progress: Prefill done, 0 to 1; None when the server does not say.
         revision: Grows with every change of this turn.
+        not_sent: What was asked for and could not be sent in this server's dialect.
     """
 
     role: Role
@@ -34,6 +35,7 @@ class TurnView:
     model_id: str = ""
     prompt_progress: float | None = None
     revision: int = 0
+    not_sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +133,5 @@ def answer_turn(target: Target, answer: AnswerView) -> TurnView:
         model_id=target.model_id,
         prompt_progress=answer.prompt_progress,
         revision=answer.revision,
+        not_sent=answer.not_sent,
     )

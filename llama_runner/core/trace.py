@@ -83,6 +83,7 @@ class RequestTrace:
         t_sched_ns: Planned arrival in an open loop, None in a closed one.
         usage: Counts the server reported, None when it sent none.
         server_timings: The server's own durations, None when it sent none.
+        tokenized: Output tokens as the server's tokenizer counted the text afterwards, None when not asked.
     """
 
     t_send_ns: int
@@ -91,6 +92,7 @@ class RequestTrace:
     t_sched_ns: int | None = None
     usage: Usage | None = None
     server_timings: ServerTimings | None = None
+    tokenized: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,9 @@ def output_tokens(trace: RequestTrace) -> tuple[int, TokensSource] | tuple[None,
     """Output tokens, reasoning included, with where the count came from.
 
     Returns:
-        The final count of the server's per-event counts, else of its usage, else the number of
-        token-bearing events (labelled as chunks: a chunk is not a token). (None, None) when nothing came.
+        The final count of the server's per-event counts, else of its usage, else of its tokenizer, else the
+        number of token-bearing events (labelled as chunks: a chunk is not a token). (None, None) when nothing
+        came.
     """
     counted = [s.cumulative_tokens for s in trace.stamps if s.cumulative_tokens is not None]
     usage = trace.usage.output_tokens if trace.usage else None
@@ -153,6 +156,8 @@ def output_tokens(trace: RequestTrace) -> tuple[int, TokensSource] | tuple[None,
         ), TokensSource.CHUNK_USAGE
     if usage is not None:
         return usage, TokensSource.USAGE
+    if trace.stamps and trace.tokenized is not None:
+        return trace.tokenized, TokensSource.SERVER_TOKENIZER
     if trace.stamps:
         return len(trace.stamps), TokensSource.CHUNKS
     return None, None

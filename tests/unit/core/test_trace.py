@@ -165,3 +165,32 @@ def test_the_cache_hit_rate_uses_only_requests_that_report_both_counts() -> None
     ]
     assert t.cache_hit(traces) == 0.125
     assert t.cache_hit([]) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "usage", "tokenized", "expected"),
+    [
+        ([2, 5], Usage(output_tokens=6), 9, (6, TokensSource.CHUNK_USAGE)),
+        ([None, None], Usage(output_tokens=6), 9, (6, TokensSource.USAGE)),
+        ([None, None], Usage(prompt_tokens=3), 9, (9, TokensSource.SERVER_TOKENIZER)),
+        ([None, None], None, None, (2, TokensSource.CHUNKS)),
+    ],
+)
+def test_the_best_count_there_is_is_taken(
+    counts: list[int | None],
+    usage: Usage | None,
+    tokenized: int | None,
+    expected: tuple[int, TokensSource],
+) -> None:
+    """Measurement A4: the ladder, best first, and the source is kept."""
+    trace = RequestTrace(SEND, stamps([100, 200], counts), usage=usage, tokenized=tokenized)
+    assert t.output_tokens(trace) == expected
+
+
+def test_a_tokenizers_count_gives_a_speed_too() -> None:
+    trace = RequestTrace(SEND, stamps([100, 200]), tokenized=11)
+    assert t.request_metrics(trace).decode_tps == pytest.approx(100)
+
+
+def test_a_count_of_nothing_that_came_is_no_count() -> None:
+    assert t.output_tokens(RequestTrace(SEND, tokenized=3)) == (None, None)

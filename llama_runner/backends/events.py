@@ -46,6 +46,13 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWasReasoning:
+    """All text before this event was reasoning: a lone closing tag showed that the template had opened it."""
+
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallDelta:
     """A fragment of tool call number `index`; id and name only where the server sent them."""
 
@@ -95,6 +102,7 @@ StreamEvent = (
     | Started
     | TextDelta
     | ReasoningDelta
+    | TextWasReasoning
     | ToolCallDelta
     | PromptProgress
     | UsageReport

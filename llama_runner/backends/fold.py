@@ -11,6 +11,7 @@ from llama_runner.backends.events import (
     Started,
     StreamEvent,
     TextDelta,
+    TextWasReasoning,
     TimingsReport,
     ToolCallDelta,
     UsageReport,
@@ -92,6 +93,14 @@ class AnswerFold:
                 self._stamps.append(TokenStamp(t_ns, TokenKind.REASONING, counted))
             case ToolCallDelta():
                 self._add_call(event)
+            case _:
+                self._add_other(event)
+
+    def _add_other(self, event: StreamEvent) -> None:
+        """What comes once or a few times in an answer."""
+        match event:
+            case TextWasReasoning():
+                self._move_text()
             case RequestSent(t_ns, not_sent):
                 self._t_send_ns, self._not_sent = t_ns, not_sent
             case Started():
@@ -148,6 +157,17 @@ class AnswerFold:
         """The figures so far; all unknown when nothing was sent."""
         trace = self.trace()
         return NO_METRICS if trace is None else request_metrics(trace)
+
+    def _move_text(self) -> None:
+        """What counted as text so far was reasoning: its stamps say so too."""
+        self._reasoning.append(self._text.value())
+        self._text = _GrowingText()
+        self._stamps = [
+            TokenStamp(stamp.t_ns, TokenKind.REASONING, stamp.cumulative_tokens)
+            if stamp.kind is TokenKind.TEXT
+            else stamp
+            for stamp in self._stamps
+        ]
 
     def _add_call(self, event: ToolCallDelta) -> None:
         if event.index in self._calls or len(self._calls) < MAX_TOOL_CALLS:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from llama_runner.backends.decoding import DecoderBase
-from llama_runner.backends.events import ReasoningDelta, StreamEvent, TextDelta, TimingsReport, UsageReport
+from llama_runner.backends.events import StreamEvent, TimingsReport, UsageReport
 from llama_runner.backends.openai_decoder import tool_call
 from llama_runner.backends.values import as_count, as_list, as_object, as_seconds, as_text
 from llama_runner.core.errors import ProtocolError
@@ -48,12 +48,12 @@ class OllamaDecoder(DecoderBase):
 
     def _message(self, t_ns: int, message: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
         if thinking := as_text(message.get("thinking")):
-            events.append(ReasoningDelta(t_ns, thinking))
+            self._add_reasoning(t_ns, thinking, None, events)
         if text := as_text(message.get("content")):
-            events.append(TextDelta(t_ns, text))
+            self._add_text(t_ns, text, None, events)
         for position, call in enumerate(as_list(message.get("tool_calls"))[:MAX_TOOL_CALLS]):
             if (fragment := tool_call(t_ns, position, as_object(call), None)) is not None:
-                events.append(fragment)
+                self._add_call(fragment, events)
 
     def _end(self, t_ns: int, document: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
         prompt_tokens = as_count(document.get("prompt_eval_count"))
@@ -65,6 +65,7 @@ class OllamaDecoder(DecoderBase):
             output_tokens=output_tokens,
             output_s=as_seconds(document.get("eval_duration"), _NS),
         )
+        self._splitter.flush(events)
         if usage != Usage():
             events.append(UsageReport(t_ns, usage))
         if timings.prompt_s is not None or timings.output_s is not None:

@@ -4,12 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from llama_runner.backends.decoding import DecoderBase
+from llama_runner.backends.decoding import SseDecoder
 from llama_runner.backends.events import (
     PromptProgress,
-    ReasoningDelta,
     StreamEvent,
-    TextDelta,
     TimingsReport,
     ToolCallDelta,
     UsageReport,
@@ -27,7 +25,6 @@ from llama_runner.core.jsonio import JsonValue
 from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.net.errors import stream_error
 from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
-from llama_runner.net.sse import SseEvent, SseParser
 
 DONE: Final = b"[DONE]"
 # llama-server, SGLang, DeepSeek and LM Studio; then vLLM, Ollama's /v1 and OpenRouter. Some send two of them
@@ -35,11 +32,10 @@ DONE: Final = b"[DONE]"
 REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking")
 # We ask for one choice; more than this in one event is not looked through (S13).
 MAX_CHOICES: Final = 64
-_BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
 _MS: Final = 1e3
 
 
-class OpenAIDecoder(DecoderBase):
+class OpenAIDecoder(SseDecoder):
     """One answer to a streamed chat completion.
 
     A body that is one JSON document instead of a stream is read as the whole answer (S17).
@@ -47,67 +43,28 @@ class OpenAIDecoder(DecoderBase):
 
     def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
         super().__init__(endpoint, caps)
-        self._sse = SseParser(caps)
-        self._whole: bytearray | None = None
-        self._shape_known = False
-        self._usage: UsageReport | None = None
-        self._timings: TimingsReport | None = None
-
-    def _feed(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
-        if not self._shape_known:
-            self._sniff(data)
-        if self._whole is not None:
-            self._keep_whole(data)
-            return
-        for event in self._sse.feed(data):
-            self._event(t_ns, event, events)
-
-    def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
-        if self._whole is not None:
-            self._whole_answer(t_ns, bytes(self._whole), events)
-            return
-        for event in self._sse.close():
-            self._event(t_ns, event, events)
-
-    def _sniff(self, data: bytes) -> None:
-        """The first character that is no blank shows the shape: `{` begins a document.
-
-        Blanks before it are not kept: they mean nothing in either shape, and may come for ever.
-        """
-        meaning = data.lstrip(_BLANKS)
-        self._shape_known = bool(meaning)
-        if meaning.startswith(b"{"):
-            self._whole = bytearray()
-        elif meaning.startswith(b"<"):
-            raise ProtocolError(self.endpoint, "it sent a web page")
-
-    def _keep_whole(self, data: bytes) -> None:
-        assert self._whole is not None
-        self._whole += data
-        if len(self._whole) > self._caps.event:
-            raise ProtocolError(self.endpoint, "its answer is one document of more than 4 MiB")
+        # As they came: servers that count in every chunk would cost a report per token.
+        self._usage: tuple[int, Mapping[str, JsonValue]] | None = None
+        self._timings: tuple[int, Mapping[str, JsonValue]] | None = None
 
     def _whole_answer(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
-        document = self._document(data.strip(_BLANKS))
+        document = self._document(data)
         if document is None or "choices" not in document:
             raise ProtocolError(self.endpoint, "its answer is not a chat completion")
         self._chunk(t_ns, document, events)
         self._end(t_ns, events)
 
-    def _event(self, t_ns: int, event: SseEvent, events: list[StreamEvent]) -> None:
-        if self._finished:
-            self.late_events += 1
-        elif event.data.strip() == DONE:
+    def _event(self, t_ns: int, name: str, data: bytes, events: list[StreamEvent]) -> None:
+        if data.strip() == DONE:
             self._end(t_ns, events)
-        elif event.name == "error":
-            raise stream_error(
-                self._parsed(event.data) or event.data.decode("utf-8", "replace"), self.endpoint
-            )
-        elif event.name in ("", "message") and (document := self._document(event.data)) is not None:
+        elif name == "error":
+            raise stream_error(self._parsed(data) or data.decode("utf-8", "replace"), self.endpoint)
+        elif name in ("", "message") and (document := self._document(data)) is not None:
             self._chunk(t_ns, document, events)
 
     def _chunk(self, t_ns: int, document: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
-        self._progress(t_ns, as_object(document.get("prompt_progress")), events)
+        if "prompt_progress" in document:
+            self._progress(t_ns, as_object(document["prompt_progress"]), events)
         counted = self._counts(t_ns, document)
         for position, item in enumerate(as_list(document.get("choices"))[:MAX_CHOICES]):
             choice = as_object(item)
@@ -120,26 +77,30 @@ class OpenAIDecoder(DecoderBase):
         if reason := as_text(choice.get("finish_reason")):
             self._reason = reason
         delta = as_object(choice.get("delta")) or as_object(choice.get("message"))
-        reasoning = next((text for key in REASONING_KEYS if (text := content_text(delta.get(key)))), "")
-        if reasoning:
-            events.append(ReasoningDelta(t_ns, reasoning, counted))
+        for key in REASONING_KEYS:
+            if key in delta and (reasoning := content_text(delta[key])):
+                self._add_reasoning(t_ns, reasoning, counted, events)
+                break
         if text := content_text(delta.get("content")) or as_text(delta.get("refusal")):
-            events.append(TextDelta(t_ns, text, counted))
-        for position, call in enumerate(as_list(delta.get("tool_calls"))[:MAX_CHOICES]):
-            if (fragment := tool_call(t_ns, position, as_object(call), counted)) is not None:
-                events.append(fragment)
+            self._add_text(t_ns, text, counted, events)
+        if "tool_calls" in delta:
+            for position, call in enumerate(as_list(delta["tool_calls"])[:MAX_CHOICES]):
+                if (fragment := tool_call(t_ns, position, as_object(call), counted)) is not None:
+                    self._add_call(fragment, events)
 
     def _counts(self, t_ns: int, document: Mapping[str, JsonValue]) -> int | None:
         """Remember usage and timings; the output tokens so far where this chunk counts them."""
-        usage = usage_of(as_object(document.get("usage")))
-        timings = timings_of(as_object(document.get("timings")))
-        if usage is not None:
-            self._usage = UsageReport(t_ns, usage)
-        if timings is not None:
-            self._timings = TimingsReport(t_ns, timings)
-        if timings is not None and timings.output_tokens is not None:
-            return timings.output_tokens
-        return usage.output_tokens if usage is not None else None
+        counted: int | None = None
+        if usage := as_object(document.get("usage")):
+            counted = as_count(usage.get("completion_tokens"))
+            if counted is not None or usage_of(usage) is not None:
+                self._usage = t_ns, usage
+        if timings := as_object(document.get("timings")):
+            predicted = as_count(timings.get("predicted_n"))
+            if predicted is not None or timings_of(timings) is not None:
+                self._timings = t_ns, timings
+                counted = counted if predicted is None else predicted
+        return counted
 
     def _progress(self, t_ns: int, progress: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
         processed, total = as_count(progress.get("processed")), as_count(progress.get("total"))
@@ -147,7 +108,11 @@ class OpenAIDecoder(DecoderBase):
             events.append(PromptProgress(t_ns, processed, total))
 
     def _end(self, t_ns: int, events: list[StreamEvent]) -> None:
-        events.extend(report for report in (self._usage, self._timings) if report is not None)
+        self._splitter.flush(events)
+        if self._usage is not None and (usage := usage_of(self._usage[1])) is not None:
+            events.append(UsageReport(self._usage[0], usage))
+        if self._timings is not None and (timings := timings_of(self._timings[1])) is not None:
+            events.append(TimingsReport(self._timings[0], timings))
         self._finish(t_ns, events)
 
 

@@ -31,16 +31,16 @@ def as_text(value: JsonValue) -> str:
 
 def as_count(value: JsonValue) -> int | None:
     """A whole number from 0, also when written as a float; None otherwise. True is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not 0 <= value <= MAX_COUNT or value != int(value):
+    if type(value) is int:  # which a bool is not, and most counts are
+        return value if 0 <= value <= MAX_COUNT else None
+    if not isinstance(value, float) or not 0 <= value <= MAX_COUNT or not value.is_integer():
         return None
     return int(value)
 
 
 def as_seconds(value: JsonValue, per_second: float) -> float | None:
     """A duration greater than zero, given in units of which a second has `per_second`; None otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     duration_s = value / per_second
     return duration_s if math.isfinite(duration_s) and 0 < duration_s <= MAX_SECONDS else None

@@ -1,6 +1,6 @@
 """Lines out of bytes, without I/O, correct for every split, capped (safety R4)."""
 
-from collections.abc import Sized
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,25 +43,29 @@ class LineSplitter:
         self._after_cr = False
         self._n_bytes = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, without their ends. Raises StreamLimitError."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that `data` completes, without their ends.
+
+        Raises StreamLimitError in its place: what comes before it is still yielded.
+        """
         self._n_bytes += len(data)
         if self._n_bytes > self._caps.stream:
             raise StreamLimitError("stream_too_long", self._caps.stream)
         data = self._without_second_half(data)
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        parts = data.split(b"\n")
-        self._tail += parts[0]
-        if len(parts) == 1:
-            self._check(self._tail)
-            return []
-        lines = [bytes(self._tail), *parts[1:-1]]
-        self._tail = bytearray(parts[-1])
-        everything: list[Sized] = [*lines, self._tail]
-        for line in everything:
-            self._check(line)
-        return lines
+        lines = data.split(b"\n")
+        self._tail += lines[0]
+        longest = self._caps.line
+        if len(lines) > 1:
+            lines[0] = bytes(self._tail)
+            self._tail = bytearray(lines.pop())
+            for line in lines:
+                if len(line) > longest:
+                    raise StreamLimitError("line_too_long", longest)
+                yield line
+        if len(self._tail) > longest:
+            raise StreamLimitError("line_too_long", longest)
 
     def close(self) -> bytes:
         """What came after the last line end."""
@@ -80,7 +84,3 @@ class LineSplitter:
                 return data
         self._after_cr = data.endswith(b"\r")
         return data
-
-    def _check(self, line: Sized) -> None:
-        if len(line) > self._caps.line:
-            raise StreamLimitError("line_too_long", self._caps.line)

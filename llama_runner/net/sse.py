@@ -1,12 +1,12 @@
 """Server-sent events out of bytes, without I/O (WHATWG HTML 9.2.6, less what a chat stream never uses)."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from llama_runner.net.lines import BOM, DEFAULT_CAPS, LineSplitter, StreamCaps, StreamLimitError
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(NamedTuple):
     """One event. `name` is empty where the server gave none; `data` joins its data lines with LF."""
 
     name: str
@@ -24,28 +24,32 @@ class SseParser:
         self._data: list[bytes] = []
         self._n_data = 0
 
-    def feed(self, data: bytes) -> list[SseEvent]:
-        """The events that `data` completes. Raises StreamLimitError."""
-        events: list[SseEvent] = []
-        for line in self._lines.feed(data):
-            self._line(line, events)
-        return events
+    def feed(self, data: bytes) -> Iterator[SseEvent]:
+        """The events that `data` completes. Raises StreamLimitError after those before it."""
+        return self._events(self._lines.feed(data))
 
-    def close(self) -> list[SseEvent]:
+    def close(self) -> Iterator[SseEvent]:
         """The body ended: an event whose last blank line is missing counts (servers forget it at the end)."""
-        events: list[SseEvent] = []
-        if rest := self._lines.close():
-            self._line(rest, events)
-        self._line(b"", events)
-        return events
+        return self._events((self._lines.close(), b""))
 
-    def _line(self, line: bytes, events: list[SseEvent]) -> None:
-        if self._first:
-            self._first = False
-            line = line.removeprefix(BOM)
-        if not line:
-            self._dispatch(events)
-            return
+    def _events(self, lines: Iterable[bytes]) -> Iterator[SseEvent]:
+        for line in lines:
+            if self._first:
+                self._first = False
+                line = line.removeprefix(BOM)
+            # Most lines are the one data line of an event, or the blank one after it.
+            if line.startswith(b"data: "):
+                self._keep(line[6:])
+            elif line:
+                self._field(line)
+            elif self._data:
+                yield SseEvent(self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                self._name, self._n_data = "", 0
+                self._data.clear()
+            else:
+                self._name = ""
+
+    def _field(self, line: bytes) -> None:
         field, _, value = line.partition(b":")
         if field == b"data":
             self._keep(value.removeprefix(b" "))
@@ -57,10 +61,3 @@ class SseParser:
         if self._n_data > self._caps.event:
             raise StreamLimitError("event_too_long", self._caps.event)
         self._data.append(value)
-
-    def _dispatch(self, events: list[SseEvent]) -> None:
-        if self._data:
-            events.append(SseEvent(self._name, b"\n".join(self._data)))
-        self._name = ""
-        self._data = []
-        self._n_data = 0

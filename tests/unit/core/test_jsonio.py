@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llama_runner.core import jsonio
 from llama_runner.core.jsonio import INT_MAX, INT_MIN, JsonRejected, JsonValue, dump_json, parse_json
 
 MIB = 1 << 20
@@ -126,3 +127,80 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
         parse(data)
     except JsonRejected as error:
         assert str(error)
+
+
+# Whatever may make two parsers differ: numbers at every edge, odd spellings, bytes that are no text.
+_ODD = [
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b" ",
+        b"\n",
+        b"\x0b",
+        b"'a'",
+        b"//",
+        b"\\",
+        b"\xff",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b'"a"',
+        b'"\\u0000"',
+        b'"\\ud83d\\ude00"',
+        b'"\\ud800"',
+        b'"\x1f"',
+        b'"\xc2\x85"',
+        b'"\xed\xa0\x80"',
+        b"\\b",
+    ),
+    *(b"true", b"null", b"True", b"NaN", b"-NaN", b"nan", b"Infinity", b"-Infinity", b"inf"),
+    *(
+        b"1",
+        b"-0",
+        b"-0.0",
+        b"01",
+        b"1.",
+        b".5",
+        b"+1",
+        b"1e",
+        b"1e5",
+        b"1E+400",
+        b"1e-400",
+        b"5e-324",
+        b"1e23",
+    ),
+    *(
+        b"9223372036854775807",
+        b"9223372036854775808",
+        b"-9223372036854775809",
+        b"0.1",
+        b"2.2250738585072011e-308",
+    ),
+]
+_odd_documents = st.lists(st.sampled_from(_ODD), max_size=12).map(b"".join)
+_documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+def _outcome(data: bytes, allow_nonfinite: bool, *, careful: bool) -> str:
+    try:
+        if careful:
+            return repr(jsonio._scrub(jsonio._loads(data), jsonio.MAX_DEPTH, allow_nonfinite))
+        return repr(parse(data, allow_nonfinite=allow_nonfinite))
+    except JsonRejected:
+        return "rejected"
+
+
+@given(_odd_documents | _documents.map(lambda value: json.dumps(value).encode()), st.booleans())
+def test_r5_the_quick_way_gives_what_the_careful_one_gives(data: bytes, allow_nonfinite: bool) -> None:
+    """The quick parser, without the walk, against Python's own and the walk: value for value."""
+    for document in (data, b'{"k":' + data + b"}", b'{"k":1,"k":[' + data + b"]}"):
+        assert _outcome(document, allow_nonfinite, careful=False) == _outcome(
+            document, allow_nonfinite, careful=True
+        )

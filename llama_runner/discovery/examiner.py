@@ -29,6 +29,7 @@ from llama_runner.discovery.registry import (
     ServerStatus,
 )
 from llama_runner.net.addresses import host_of, scope_of
+from llama_runner.net.connect import ConnectBudget
 from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
@@ -77,23 +78,30 @@ class Examiner:
         self._settings = settings
         self._neighbours = neighbours
 
-    async def identify(self, base_url: str) -> ServerRecord | Rejected:
-        """What is at an address, for a scan. A server that is known already keeps its source."""
+    async def identify(self, base_url: str, budget: ConnectBudget) -> ServerRecord | Rejected:
+        """What is at an address, for a scan within its budget. A known server keeps its source."""
         known = self._registry.at(base_url)
         if known is not None and known.source is ServerSource.SERVICE:
             return known
-        examined = await self.examine(known or unchecked(base_url, ServerSource.FOUND))
+        examined = await self.examine(known or unchecked(base_url, ServerSource.FOUND), budget)
         if examined.status in (ServerStatus.ONLINE, ServerStatus.NEEDS_KEY) or known is not None:
             return examined
         return Rejected(base_url, examined.problem)
 
-    async def examine(self, record: ServerRecord) -> ServerRecord:
-        """The record after asking: what it is, how it is, what it offers. Never raises for what it finds."""
-        asked = self._own_instance if record.source is ServerSource.SERVICE else self._asked
-        return replace(await asked(record), checked_utc=self._clock.utc())
+    async def examine(self, record: ServerRecord, budget: ConnectBudget | None = None) -> ServerRecord:
+        """The record after asking: what it is, how it is, what it offers. Never raises for what it finds.
 
-    async def _asked(self, record: ServerRecord) -> ServerRecord:
-        probed = await self._probe(record)
+        Args:
+            budget: Of the scan that asks, None outside of one.
+        """
+        if record.source is ServerSource.SERVICE:
+            asked = await self._own_instance(record)
+        else:
+            asked = await self._asked(record, budget)
+        return replace(asked, checked_utc=self._clock.utc())
+
+    async def _asked(self, record: ServerRecord, budget: ConnectBudget | None) -> ServerRecord:
+        probed = await self._probe(record, budget)
         if isinstance(probed.verdict, NotAServer):
             status = ServerStatus.ERROR if probed.answered else ServerStatus.OFFLINE
             return replace(record, status=status, latency_s=None, problem=probed.verdict.reason)
@@ -108,16 +116,20 @@ class Examiner:
             return self._withheld(record, changed) if self._registry.has_key(record.id) else listed
         return listed
 
-    async def _probe(self, record: ServerRecord) -> Probed:
+    async def _probe(self, record: ServerRecord, budget: ConnectBudget | None) -> Probed:
         """What answers there. A known server that is not itself is asked twice: it may have been slow."""
-        timeout_s = self._settings().probe_timeout_s
-        probed = await probe(self._http, record.base_url, timeout_s=timeout_s, clock=self._clock)
+
+        async def once() -> Probed:
+            timeout_s = self._settings().probe_timeout_s
+            return await probe(
+                self._http, record.base_url, timeout_s=timeout_s, clock=self._clock, budget=budget
+            )
+
+        probed = await once()
         found = probed.verdict
         if isinstance(found, NotAServer) or found.certainty is Certainty.CERTAIN:
             return probed
-        if not other_program(record, found.product):
-            return probed
-        return await probe(self._http, record.base_url, timeout_s=timeout_s, clock=self._clock)
+        return await once() if other_program(record, found.product) else probed
 
     async def _mac_at(self, record: ServerRecord) -> str | None:
         """The hardware address at its address, None when that is not in one of our own networks."""

@@ -105,7 +105,7 @@ def plan_scan(
     avoided = [ipaddress.ip_network(text, strict=False) for text in settings.never_scan]
     typed = [_typed_host(text, avoided) for text in hosts]
     if not chosen and not typed:
-        typed = [host for host in THIS_MACHINE if not is_avoided(host, avoided)]
+        typed = [host for host in THIS_MACHINE if not is_within(host, avoided)]
     found = dict.fromkeys(typed)
     for network in chosen:
         found.update(dict.fromkeys(_hosts_of(network, avoided)))
@@ -137,7 +137,7 @@ def networks_of(addresses: Iterable[InterfaceAddress]) -> tuple[Interface, ...]:
             continue
         prefix = max(entry.prefix, MIN_OWN_PREFIX)
         network = ipaddress.ip_network((entry.address, prefix), strict=False)
-        if _is_within(network, (*_PRIVATE, _SHARED)):
+        if _is_subnet(network, (*_PRIVATE, _SHARED)):
             found.append(Interface(entry.interface, entry.address, str(network)))
     return tuple(found)
 
@@ -152,13 +152,13 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
-def is_avoided(host: str, avoided: Iterable[Network]) -> bool:
+def is_within(host: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of the networks; a name never is."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return any(address in network for network in avoided)
+    return any(address in network for network in networks)
 
 
 def _network(text: str, settings: DiscoverySettings) -> Network:
@@ -168,19 +168,19 @@ def _network(text: str, settings: DiscoverySettings) -> Network:
     except ValueError as error:
         raise UsageError(f"{text[:60]!r} is not a network.", _HINT) from error
     allowed = (*_PRIVATE, _SHARED) if settings.shared_addresses else _PRIVATE
-    if _is_within(network, (_SHARED,)) and not settings.shared_addresses:
+    if _is_subnet(network, (_SHARED,)) and not settings.shared_addresses:
         raise UsageError(
             f"{network} belongs to the addresses that providers and VPNs share.",
             "Set discovery.shared_addresses if it is your own VPN, or type its hosts one by one.",
         )
-    if not _is_within(network, allowed):
+    if not _is_subnet(network, allowed):
         raise UsageError(f"{network} is not a private network; only those are scanned as a whole.", _HINT)
     # Two more than its hosts, of which the first and the last address are none.
     _check_count(network.num_addresses - 2)
     return network
 
 
-def _is_within(network: Network, allowed: Iterable[Network]) -> bool:
+def _is_subnet(network: Network, allowed: Iterable[Network]) -> bool:
     # mypy cannot know that both are of one version.
     return any(
         network.version == outer.version and network.subnet_of(outer)  # type: ignore[arg-type]
@@ -200,7 +200,7 @@ _NEVER_HINT: Final = "Take it off discovery.never_scan in Settings first."
 
 def _typed_host(text: str, avoided: Sequence[Network]) -> str:
     host = plain_host(text.strip())
-    if is_avoided(host, avoided):
+    if is_within(host, avoided):
         raise UsageError(f"{host} is among the addresses that are never scanned.", _NEVER_HINT)
     return host
 

@@ -1,7 +1,9 @@
 """Asking one address what it is: read-only GETs of known paths, no key, bounded in time and size."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Final
 
 import httpx
 
@@ -9,7 +11,11 @@ from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError, ServerError
 from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.fingerprint import MODELS, NotAServer, Verdict, next_paths, verdict
+from llama_runner.net.connect import ConnectBudget
 from llama_runner.net.fetch import INLINE_BYTES, Reply, fetch
+
+# A probe keeps no connection open: a scan would end with hundreds of them.
+_HEADERS: Final = {"Connection": "close"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +32,28 @@ class Probed:
     answered: bool
 
 
-async def probe(http: httpx.AsyncClient, base_url: str, *, timeout_s: float, clock: Clock) -> Probed:
+async def probe(
+    http: httpx.AsyncClient,
+    base_url: str,
+    *,
+    timeout_s: float,
+    clock: Clock,
+    budget: ConnectBudget | None = None,
+) -> Probed:
     """Ask until the rules are sure. Never raises for what the other side does.
 
     Args:
         timeout_s: For each answer; all of them together get twice that (D1, D2).
+        budget: Of the scan that asks, None outside of one.
     """
     answers: dict[str, ProbeAnswer] = {}
     latencies: list[float] = []
 
     async def ask(path: str) -> None:
+        room = budget.request() if budget is not None else nullcontext()
         try:
-            reply = await fetch(http, base_url + path, timeout_s=timeout_s, clock=clock)
+            async with room:
+                reply = await fetch(http, base_url + path, headers=_HEADERS, timeout_s=timeout_s, clock=clock)
         except ServerError as error:
             answers[path] = ProbeAnswer(failure=_failure(error, timeout_s))
             return

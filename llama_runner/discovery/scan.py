@@ -1,23 +1,31 @@
-"""One scan: connects first, then probes what is open. Its results stand as soon as they are known."""
+"""One scan: connects, and questions to what is open meanwhile. Results stand as soon as they are known."""
 
 import asyncio
+import ipaddress
 import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.topic import Topic
+from llama_runner.discovery.browse import BROWSE_S, Offer, browse
 from llama_runner.discovery.examiner import Examiner, Rejected
-from llama_runner.discovery.networks import ScanPlan
+from llama_runner.discovery.networks import Network, ScanPlan, is_within
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
-from llama_runner.discovery.scanner import Address, addresses_of, open_addresses
+from llama_runner.discovery.scanner import Address, addresses_of, knock_all
+from llama_runner.net.connect import ConnectBudget, Knock
+from llama_runner.net.resolver import resolve_once
+from llama_runner.system.interfaces import InterfaceAddress, interface_addresses
 
 log = logging.getLogger(__name__)
 
-# Servers probed at once: each gets up to a handful of requests.
+# Servers probed at once: each gets up to a handful of requests at a time.
 MAX_PROBES: Final = 32
 # Progress is told about this often per phase: a view needs no more.
 PROGRESS_STEPS: Final = 50
+# A name that is not found by then would hold up everything else.
+RESOLVE_S: Final = 2.0
+_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +33,8 @@ class ScanProgress:
     """How far a scan is.
 
     Attributes:
-        phase: "connect", then "probe", then "done".
-        total: Of the present phase.
+        phase: "connect" while addresses are tried, then "probe" while open ones are asked, then "done".
+        total: Of the present phase; grows with what is found on the way.
     """
 
     phase: str
@@ -43,6 +51,7 @@ class ScanReport:
         probed: Host-port pairs looked at.
         rejected: Open ports that are not listed, with the reason.
         stopped: It was ended early; what was found until then is here.
+        problems: What could not be looked at, and why; sentences.
     """
 
     probed: int
@@ -50,15 +59,14 @@ class ScanReport:
     found: tuple[ServerRecord, ...]
     rejected: tuple[Rejected, ...] = ()
     stopped: bool = False
+    problems: tuple[str, ...] = ()
 
 
 class Scan:
     """Runs once.
 
-    Attributes:
-        tried: Addresses that were looked at so far.
-        found: Servers found so far, in the order of the addresses once it has ended.
-        rejected: Open ports that are no model server.
+    Args:
+        browse_s: How long the networks are listened to, where the plan says so.
     """
 
     def __init__(
@@ -69,21 +77,30 @@ class Scan:
         registry: ServerRegistry,
         clock: Clock,
         progress: Topic[ScanProgress],
+        browse_s: float = BROWSE_S,
     ) -> None:
-        self.tried = 0
-        self.found: list[ServerRecord] = []
-        self.rejected: list[Rejected] = []
         self._plan = plan
-        self._addresses = addresses_of(plan.hosts, plan.ports)
-        self._clock = clock
-        self._started_ns = clock.now_ns()
         self._examiner = examiner
         self._registry = registry
+        self._clock = clock
         self._progress = progress
-        self._open: list[Address] = []
+        self._browse_s = browse_s
+        self._budget = ConnectBudget(clock)
+        self._own = interface_addresses()
+        self._own_hosts = frozenset(entry.address for entry in self._own) - {_LOOPBACK}
+        self._started_ns = clock.now_ns()
+        self._places: dict[str, int] = {}
+        self._total = plan.connects
+        self._tried = self._unreachable = 0
+        self._asked = self._to_ask = 0
+        self._open: asyncio.Queue[Address | None] = asyncio.Queue()
+        self._held_back: list[Address] = []
+        self._found: list[ServerRecord] = []
+        self._rejected: list[Rejected] = []
+        self._problems: list[str] = []
 
     async def run(self) -> None:
-        """Look at every address."""
+        """Look at every address of the plan."""
         plan = self._plan
         log.info(
             "scan started networks=%s hosts=%d ports=%s browse=%s",
@@ -92,56 +109,179 @@ class Scan:
             ",".join(map(str, plan.ports)),
             plan.browse,
         )
-        await open_addresses(self._addresses, timeout_s=plan.connect_timeout_s, on_done=self._connected)
-        waiting = iter(self._open)
-
-        async def worker() -> None:
-            for address in waiting:
-                await self._probe(address)
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(min(MAX_PROBES, len(self._open))):
-                group.create_task(worker(), name=f"probe {number}")
-        order = {address.base_url: place for place, address in enumerate(self._addresses)}
-        self.found.sort(key=lambda record: order[record.base_url])
-        self.rejected.sort(key=lambda rejected: order[rejected.url])
+        async with asyncio.TaskGroup() as asking:
+            for number in range(MAX_PROBES):
+                asking.create_task(self._ask_what_is_open(), name=f"probe {number}")
+            async with asyncio.TaskGroup() as looking:
+                looking.create_task(self._knock(), name="knock")
+                if plan.browse:
+                    looking.create_task(self._browse(), name="browse")
+            await self._open.join()
+            for address in self._held_back:
+                self._open.put_nowait(address)
+            for _ in range(MAX_PROBES):
+                self._open.put_nowait(None)
 
     def report(self, *, stopped: bool) -> ScanReport:
         """What it did until now; logged, as this is its end."""
         elapsed_s = seconds(self._clock.now_ns(), self._started_ns)
-        log.info("scan ended probed=%d found=%d elapsed_s=%.2f", self.tried, len(self.found), elapsed_s)
-        return ScanReport(self.tried, elapsed_s, tuple(self.found), tuple(self.rejected), stopped)
+        log.info("scan ended probed=%d found=%d elapsed_s=%.2f", self._tried, len(self._found), elapsed_s)
+        problems = list(self._problems)
+        if self._unreachable:
+            problems.append(
+                f"{self._unreachable:,} of {self._tried:,} ports could not be asked: no way leads there."
+            )
+        last = len(self._places)
+        return ScanReport(
+            self._tried,
+            elapsed_s,
+            tuple(sorted(self._found, key=lambda record: self._places.get(record.base_url, last))),
+            tuple(sorted(self._rejected, key=lambda rejected: self._places.get(rejected.url, last))),
+            stopped,
+            tuple(problems),
+        )
 
     def tell_end(self) -> None:
         """The last progress, whatever ended it."""
-        self._progress.publish(ScanProgress("done", self.tried, len(self._addresses), len(self.found)))
+        self._progress.publish(ScanProgress("done", self._tried, self._total, len(self._found)))
 
-    def _connected(self, address: Address, is_open: bool) -> None:
-        self.tried += 1
-        if is_open:
-            self._open.append(address)
+    # --- which addresses are open -------------------------------------------------------------------------
+
+    async def _knock(self) -> None:
+        addresses = addresses_of(await self._resolved(), self._plan.ports)
+        self._total += len(addresses) - self._plan.connects
+        hosts = {host: place for place, host in enumerate(self._plan.hosts)}
+        ordered = sorted(addresses, key=lambda address: hosts[address.host])
+        self._places = {address.base_url: place for place, address in enumerate(ordered)}
+        await knock_all(
+            addresses,
+            timeout_s=self._plan.connect_timeout_s,
+            budget=self._budget,
+            on_done=self._knocked,
+        )
+
+    async def _resolved(self) -> list[tuple[str, str]]:
+        """Every host with its address. A name is asked once: what it says later does not count (D12)."""
+        avoided = [ipaddress.ip_network(text) for text in self._plan.avoided]
+        found = await asyncio.gather(*(resolve_once(host, RESOLVE_S) for host in self._plan.hosts))
+        resolved: list[tuple[str, str]] = []
+        for host, addresses in zip(self._plan.hosts, found, strict=True):
+            if not addresses:
+                self._problems.append(f"The name {host} cannot be found.")
+            elif is_within(addresses[0], avoided):
+                self._problems.append(f"{host} is among the addresses that are never scanned.")
+            else:
+                resolved.append((host, addresses[0]))
+        return resolved
+
+    def _knocked(self, address: Address, knock: Knock) -> None:
+        self._tried += 1
+        self._unreachable += knock is Knock.UNREACHABLE
+        if knock is Knock.OPEN:
+            self._opened(address)
         else:
-            self._lost(address)
-        self._tell("connect", self.tried, len(self._addresses))
+            self._lost(address, knock)
+        self._tell(self._tried, self._total)
 
-    def _lost(self, address: Address) -> None:
+    def _opened(self, address: Address) -> None:
+        self._to_ask += 1
+        if address.host in self._own_hosts:
+            # Asked last: most likely it is what this machine's first address has already shown.
+            self._held_back.append(address)
+        else:
+            self._open.put_nowait(address)
+
+    def _lost(self, address: Address, knock: Knock) -> None:
         """A server that was found here earlier is offline."""
         known = self._registry.at(address.base_url)
-        if known is not None and known.source is not ServerSource.SERVICE:
-            problem = f"Nothing listens at {known.address}."
-            self._registry.upsert(
-                replace(known, status=ServerStatus.OFFLINE, latency_s=None, problem=problem)
+        if known is None or known.source is ServerSource.SERVICE:
+            return
+        why = {
+            Knock.CLOSED: f"Nothing listens at {known.address}.",
+            Knock.SILENT: f"{known.address} does not answer.",
+        }
+        problem = why.get(knock, f"This machine has no way to {known.address}.")
+        self._registry.upsert(
+            replace(
+                known,
+                status=ServerStatus.OFFLINE,
+                latency_s=None,
+                problem=problem,
+                checked_utc=self._clock.utc(),
             )
+        )
 
-    async def _probe(self, address: Address) -> None:
-        result = await self._examiner.identify(address.base_url)
+    # --- mDNS ---------------------------------------------------------------------------------------------
+
+    async def _browse(self) -> None:
+        """What the machines of the networks say they offer, on ports that nobody would look at."""
+        seen: set[tuple[str, int]] = set()
+        networks = [ipaddress.ip_network(text) for text in self._plan.networks]
+        avoided = [ipaddress.ip_network(text) for text in self._plan.avoided]
+        async with asyncio.TaskGroup() as group:
+
+            def offered(offer: Offer) -> None:
+                place = (offer.host, offer.port)
+                planned = offer.port in self._plan.ports and offer.host in self._plan.hosts
+                if planned or place in seen or is_within(offer.host, avoided):
+                    return
+                if is_within(offer.host, networks):
+                    seen.add(place)
+                    self._total += 1
+                    group.create_task(self._knock_offered(Address(offer.host, offer.port, offer.host)))
+
+            problem = await browse(self._interfaces(networks), seconds=self._browse_s, on_offer=offered)
+            if problem:
+                self._problems.append(problem)
+
+    async def _knock_offered(self, address: Address) -> None:
+        timeout_s = self._plan.connect_timeout_s
+        await knock_all((address,), timeout_s=timeout_s, budget=self._budget, on_done=self._knocked)
+
+    def _interfaces(self, networks: list[Network]) -> tuple[str, ...]:
+        """Our own addresses in the networks: nobody else is asked."""
+        return tuple(entry.address for entry in self._own if _is_part(entry, networks))
+
+    # --- what is behind them ------------------------------------------------------------------------------
+
+    async def _ask_what_is_open(self) -> None:
+        while (address := await self._open.get()) is not None:
+            await self._ask(address)
+            self._open.task_done()
+
+    async def _ask(self, address: Address) -> None:
+        result = await self._examiner.identify(address.base_url, self._budget)
+        self._asked += 1
         if isinstance(result, Rejected):
-            self.rejected.append(result)
-        else:
+            self._rejected.append(result)
+        elif not self._is_known_by_another_address(address, result):
             self._registry.upsert(result)
-            self.found.append(result)
-        self._tell("probe", len(self.found) + len(self.rejected), len(self._open))
+            self._found.append(result)
+        if self._tried == self._total:
+            self._tell(self._asked, self._to_ask, phase="probe")
+        else:
+            self._tell(self._tried, self._total)
 
-    def _tell(self, phase: str, done: int, total: int) -> None:
-        if done == total or done % max(1, total // PROGRESS_STEPS) == 0:
-            self._progress.publish(ScanProgress(phase, done, total, len(self.found)))
+    def _is_known_by_another_address(self, address: Address, record: ServerRecord) -> bool:
+        """Whether a new find is a server of this machine that is listed as 127.0.0.1 already."""
+        if address.host not in self._own_hosts or self._registry.get(record.id) is not None:
+            return False
+        twin = self._registry.at(Address(_LOOPBACK, address.port, _LOOPBACK).base_url)
+        if twin is None or twin.status is not record.status:
+            return False
+        what = (record.product, record.version, [model.id for model in record.models])
+        return what == (twin.product, twin.version, [model.id for model in twin.models])
+
+    def _tell(self, done: int, total: int, phase: str = "connect") -> None:
+        last = self._progress.latest
+        more = last is None or last.found != len(self._found)
+        if more or done == total or done % max(1, total // PROGRESS_STEPS) == 0:
+            self._progress.publish(ScanProgress(phase, done, total, len(self._found)))
+
+
+def _is_part(entry: InterfaceAddress, networks: list[Network]) -> bool:
+    own = ipaddress.ip_interface(f"{entry.address}/{entry.prefix}").network
+    # Nobody else listens on the loopback, and its servers are found without asking around.
+    if own.version != 4 or own.is_loopback:
+        return False
+    return any(network.version == 4 and own.overlaps(network) for network in networks)

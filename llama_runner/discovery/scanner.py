@@ -1,22 +1,23 @@
 """Which of many host-port pairs accept a TCP connection: one bounded connect each, nothing sent."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from llama_runner.net.connect import tcp_open
-
-# Safety R10: sockets at once.
-MAX_SOCKETS: Final = 256
+from llama_runner.net.connect import MAX_SOCKETS, ConnectBudget, Knock, tcp_knock
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a port to look at."""
+    """A host and a port to look at.
+
+    Attributes:
+        ip: Where to connect: the host itself, or what its name was resolved to once (safety D12).
+    """
 
     host: str
     port: int
+    ip: str
 
     @property
     def base_url(self) -> str:
@@ -24,21 +25,32 @@ class Address:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-def addresses_of(hosts: tuple[str, ...], ports: tuple[int, ...]) -> tuple[Address, ...]:
-    """Every pair, port by port: the likeliest ports of all hosts come first."""
-    return tuple(Address(host, port) for port in ports for host in hosts)
+def addresses_of(hosts: Iterable[tuple[str, str]], ports: tuple[int, ...]) -> tuple[Address, ...]:
+    """Every pair, the likeliest ports of all hosts first.
+
+    Args:
+        hosts: Each with the address it has.
+    """
+    listed = tuple(hosts)
+    return tuple(Address(host, port, ip) for port in ports for host, ip in listed)
 
 
-async def open_addresses(
-    addresses: tuple[Address, ...], *, timeout_s: float, on_done: Callable[[Address, bool], None]
+async def knock_all(
+    addresses: tuple[Address, ...],
+    *,
+    timeout_s: float,
+    budget: ConnectBudget,
+    on_done: Callable[[Address, Knock], None],
 ) -> None:
-    """Try every address, at most `MAX_SOCKETS` at a time, telling each result as it comes."""
+    """Try every address within the budget, telling each result as it comes."""
     waiting = iter(addresses)
 
     async def worker() -> None:
         for address in waiting:
-            on_done(address, await tcp_open(address.host, address.port, timeout_s))
+            async with budget.knock():
+                result = await tcp_knock(address.ip, address.port, timeout_s)
+            on_done(address, result)
 
     async with asyncio.TaskGroup() as group:
         for number in range(min(MAX_SOCKETS, len(addresses))):
-            group.create_task(worker(), name=f"connect {number}")
+            group.create_task(worker(), name=f"knock {number}")

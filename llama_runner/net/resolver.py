@@ -1,5 +1,6 @@
 """Name resolution that cannot be turned against us while a client lives (safety D12)."""
 
+import asyncio
 import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -35,3 +36,16 @@ class PinnedResolver(AbstractResolver):
     async def close(self) -> None:
         """Release the inner resolver."""
         await self._inner.close()
+
+
+async def resolve_once(host: str, timeout_s: float) -> tuple[str, ...]:
+    """The addresses of a host, most usual first; its own text for an address, nothing when there is none."""
+    if scope_of(host) != "name":
+        return (host,)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return ()
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))

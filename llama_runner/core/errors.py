@@ -70,6 +70,20 @@ class UnreachableError(ServerError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class TlsError(UnreachableError):
+    """No encrypted connection, or not with whom it should be.
+
+    Args:
+        certificate: The certificate is the reason: a person may look at it and trust this one.
+    """
+
+    kind = "tls"
+
+    def __init__(self, message: str, hint: str = "", *, certificate: bool = False) -> None:
+        super().__init__(message, hint)
+        self.certificate = certificate
+
+
 class RefusedError(ServerError):
     """The server wants a key, or another one (401, 403)."""
 

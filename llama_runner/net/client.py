@@ -4,21 +4,21 @@ Nothing else in the program constructs an HTTP client.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
-import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from llama_runner import __version__
+from llama_runner.net.keys import origin_of
 from llama_runner.net.resolver import PinnedResolver
+from llama_runner.net.tls import PinOf, no_pin, ssl_rule, tls_context
 
 USER_AGENT: Final = f"llama-runner/{__version__}"
 # Pauses reading from the socket at twice this: large enough that a burst never waits for the parser.
@@ -112,14 +112,12 @@ def _exchange_of(context: SimpleNamespace) -> Exchange | None:
     return own if isinstance(own, Exchange) else current_exchange.get()
 
 
-@cache
-def tls_context() -> ssl.SSLContext:
-    """The trust store, read once: it takes longer than a whole request."""
-    return ssl.create_default_context(cafile=certifi.where())
-
-
 def open_session(
-    *, max_connections: int | None = None, reuse_connections: bool = True
+    *,
+    max_connections: int | None = None,
+    reuse_connections: bool = True,
+    pin: str | None = None,
+    resolver: PinnedResolver | None = None,
 ) -> aiohttp.ClientSession:
     """The aiohttp session under every client. Needs a running loop; the caller closes it.
 
@@ -128,13 +126,15 @@ def open_session(
         reuse_connections: False opens a connection for every request. Some servers (llama-server) close the
             connection after a stream without saying so; a POST sent into that moment is lost, and repeating
             a POST is not ours to decide.
+        pin: SHA-256 of the one certificate to accept, for https; None for the usual rules.
+        resolver: Shared with other sessions, and then closed by whoever made it.
     """
     connector = aiohttp.TCPConnector(
         limit=max_connections or 0,
         force_close=not reuse_connections,
         keepalive_timeout=KEEP_ALIVE_S if reuse_connections else None,
-        ssl=tls_context(),
-        resolver=PinnedResolver(),
+        ssl=ssl_rule(pin),
+        resolver=resolver or PinnedResolver(),
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -148,29 +148,56 @@ def open_session(
     )
 
 
-class _Transport(httpx.AsyncBaseTransport):
+class _Pair:
     """Reads share connections; everything else gets one of its own (see `open_session`)."""
 
-    def __init__(self, max_connections: int | None) -> None:
-        self._shared = self._open(max_connections, reuse=True)
-        self._fresh = self._open(max_connections, reuse=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method in ("GET", "HEAD"):
-            return await self._shared.handle_async_request(request)
-        request.headers["Connection"] = "close"
-        return await self._fresh.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        await self._shared.aclose()
-        await self._fresh.aclose()
+    def __init__(self, open_session: Callable[[bool], aiohttp.ClientSession]) -> None:
+        self.shared = self._open(open_session, reuse=True)
+        self.fresh = self._open(open_session, reuse=False)
 
     @staticmethod
-    def _open(max_connections: int | None, *, reuse: bool) -> AiohttpTransport:
+    def _open(open_session: Callable[[bool], aiohttp.ClientSession], *, reuse: bool) -> AiohttpTransport:
         # The session is made at the first request, as it needs the running loop.
-        return AiohttpTransport(
-            verify=tls_context(),
-            client=lambda: open_session(max_connections=max_connections, reuse_connections=reuse),
+        return AiohttpTransport(verify=tls_context(), client=lambda: open_session(reuse))
+
+    async def aclose(self) -> None:
+        await self.shared.aclose()
+        await self.fresh.aclose()
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Connections that trust different certificates are kept apart: none is used under another's rule."""
+
+    def __init__(self, max_connections: int | None, pin_of: PinOf) -> None:
+        self._max_connections = max_connections
+        self._pin_of = pin_of
+        self._pairs: dict[str | None, _Pair] = {}
+        self._resolver: PinnedResolver | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        pin = self._pin_of(origin_of(str(request.url))) if request.url.scheme == "https" else None
+        pair = self._pairs.get(pin)
+        if pair is None:
+            pair = self._pairs[pin] = _Pair(partial(self._open, pin))
+        if request.method in ("GET", "HEAD"):
+            return await pair.shared.handle_async_request(request)
+        request.headers["Connection"] = "close"
+        return await pair.fresh.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for pair in self._pairs.values():
+            await pair.aclose()
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    def _open(self, pin: str | None, reuse: bool) -> aiohttp.ClientSession:
+        # One for all: what it learnt about a name with the first request counts for every later one (D12).
+        self._resolver = self._resolver or PinnedResolver()
+        return open_session(
+            max_connections=self._max_connections,
+            reuse_connections=reuse,
+            pin=pin,
+            resolver=self._resolver,
         )
 
 
@@ -178,16 +205,17 @@ DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
 def open_http(
-    timeouts: Timeouts = DEFAULT_TIMEOUTS, *, max_connections: int | None = None
+    timeouts: Timeouts = DEFAULT_TIMEOUTS, *, max_connections: int | None = None, pin_of: PinOf = no_pin
 ) -> httpx.AsyncClient:
     """A client for anything that speaks HTTP. Close it, or use it as an async context manager.
 
     Args:
         timeouts: Defaults of every request; a request may bring its own.
         max_connections: None for no limit.
+        pin_of: Which certificate a person trusts at an origin; asked at every request.
     """
     return httpx.AsyncClient(
-        transport=_Transport(max_connections),
+        transport=_Transport(max_connections, pin_of),
         timeout=timeouts.for_httpx(),
         follow_redirects=False,
         trust_env=False,

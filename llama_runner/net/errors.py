@@ -4,7 +4,6 @@ Must never put a header, a key or a whole body into a message.
 """
 
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -20,11 +19,13 @@ from llama_runner.core.errors import (
     ProtocolError,
     RefusedError,
     ServerError,
+    TlsError,
     TruncatedError,
     UnreachableError,
 )
 from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 from llama_runner.core.text import visible_controls
+from llama_runner.net.tls import tls_error
 
 # An error body is a sentence or two; beyond this it is a web page or an attack.
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -39,6 +40,8 @@ _OVERFLOW_PHRASES: Final = (
     "input length exceeds the context length",
     "maximum context length",
 )
+# What nginx, and what Go's HTTP server say to plain HTTP on their port for https.
+_WANTS_TLS: Final = (b"plain HTTP request was sent to HTTPS port", b"HTTP request to an HTTPS server")
 TRANSPORT_ERRORS: Final = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -65,12 +68,21 @@ def transport_error(url: str, error: Exception, *, answering: bool = False) -> S
             f"{url} stopped answering.", "Check that the server is not stuck, then try again."
         )
     if isinstance(cause, (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError)):
-        return ProtocolError(url, "it does not speak HTTP")
+        return _wants_tls(url) if _is_tls_alert(cause) else ProtocolError(url, "it does not speak HTTP")
     if answering:
         return TruncatedError(
             f"{url} closed the connection in the middle of its answer.", "Send the message again."
         )
-    return UnreachableError(*_unreachable_text(url, cause))
+    return tls_error(url, cause) or UnreachableError(*_unreachable_text(url, cause))
+
+
+def _is_tls_alert(cause: BaseException) -> bool:
+    """Whether a TLS alert came in place of a status line: the server did not understand plain HTTP."""
+    return "\\x15\\x03" in str(getattr(cause, "message", ""))
+
+
+def _wants_tls(url: str) -> ServerError:
+    return TlsError(f"{url} wants encryption.", "Write its address with https://.")
 
 
 def _is_read_timeout(cause: BaseException) -> bool:
@@ -78,8 +90,6 @@ def _is_read_timeout(cause: BaseException) -> bool:
 
 
 def _unreachable_text(url: str, cause: BaseException) -> tuple[str, str]:
-    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError)):
-        return f"{url} has no certificate that this machine trusts.", "Check the address and its certificate."
     if isinstance(cause, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return f"The name in {url} cannot be found.", "Check the spelling of the address."
     if isinstance(cause, (TimeoutError, httpx.TimeoutException)):
@@ -111,6 +121,8 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, endpo
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, endpoint: str) -> ServerError:
     """The error for an HTTP status of 400 or more, with the server's own words where it has some."""
+    if status == 400 and any(phrase in body[:MAX_ERROR_BODY_BYTES] for phrase in _WANTS_TLS):
+        return _wants_tls(endpoint)
     document = _document(body)
     said, kind = error_text(document)
     return error_for(status, said, kind, endpoint, retry_after_s=retry_after_s(headers))

@@ -54,18 +54,27 @@ class LoadClient:
     Args:
         max_connections: None for no limit; a limit makes requests wait for a connection before t_send.
         reuse_connections: Only for servers known to keep a connection open after a stream.
+        pin: SHA-256 of the one certificate to accept, for https; None for the usual rules.
     """
 
     def __init__(
-        self, *, clock: Clock, max_connections: int | None = None, reuse_connections: bool = False
+        self,
+        *,
+        clock: Clock,
+        max_connections: int | None = None,
+        reuse_connections: bool = False,
+        pin: str | None = None,
     ) -> None:
         self._clock = clock
         self._max_connections = max_connections
         self._reuse = reuse_connections
+        self._pin = pin
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = open_session(max_connections=self._max_connections, reuse_connections=self._reuse)
+        self._session = open_session(
+            max_connections=self._max_connections, reuse_connections=self._reuse, pin=self._pin
+        )
         return self
 
     async def __aexit__(

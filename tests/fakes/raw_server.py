@@ -1,6 +1,7 @@
 """A TCP server that answers with exactly the bytes it was given, for what no proper server would send."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,25 +19,34 @@ class RawServer:
     """
 
     port: int = 0
+    scheme: str = "http"
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     @property
     def url(self) -> str:
         """Its base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 @asynccontextmanager
-async def raw_server(script: Script) -> AsyncIterator[RawServer]:
+async def raw_server(
+    script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawServer]:
     """Serve `script`: its bytes are sent and the connection is closed; None keeps it open and silent."""
-    seen = RawServer()
+    seen = RawServer(scheme="https" if tls else "http")
     leaving = asyncio.Event()
-    talks: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+    talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A handshake may end after everything else has.
+        if leaving.is_set():
+            writer.transport.abort()
+            return
+        seen.connections += 1
+        talks[asyncio.get_running_loop().create_task(talk(reader, writer))] = writer
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connections += 1
-        talks[asyncio.current_task()] = writer
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             seen.heads.append(head)
@@ -51,7 +61,7 @@ async def raw_server(script: Script) -> AsyncIterator[RawServer]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, host, 0, ssl=tls)
     seen.port = server.sockets[0].getsockname()[1]
     try:
         yield seen
@@ -59,7 +69,7 @@ async def raw_server(script: Script) -> AsyncIterator[RawServer]:
         leaving.set()
         for writer in talks.values():
             writer.transport.abort()
-        await asyncio.gather(*(task for task in talks if task is not None))
+        await asyncio.gather(*talks)
         server.close()
         await server.wait_closed()
 

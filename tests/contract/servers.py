@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from llama_runner.backends.base import Endpoint, Engine
-from llama_runner.backends.models import ModelInfo
+from llama_runner.backends.models import ContextSource, ModelInfo
 from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.trace import TokensSource
 from llama_runner.net.ports import pick_free_port
@@ -45,6 +45,7 @@ class Traits:
         embedding_model: The model for embeddings, None where it has none.
         counts_tokens: Its tokenizer counts plain texts.
         counts_prompt: It counts a whole request without answering it.
+        obeys_schema: An answer that is to fit a schema does.
         sees_images: Its model takes images.
         not_found_text: What it says of an unknown path.
     """
@@ -60,6 +61,7 @@ class Traits:
     embedding_model: str | None = None
     counts_tokens: bool = False
     counts_prompt: bool = False
+    obeys_schema: bool = False
     sees_images: bool = False
     not_found_text: str = "File Not Found"
 
@@ -143,10 +145,11 @@ def _llama_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @contextmanager
 def _router(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A real llama-server that starts others: one for each model of a folder."""
+    """A real llama-server that starts others: one for each model of a folder, of which one is damaged."""
     model: Path = request.getfixturevalue("demo_model")
     folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("models")
     (folder / "smol.gguf").symlink_to(model)
+    (folder / "broken.gguf").write_bytes(b"GGUF" + bytes(64))
     options = ("--models-dir", str(folder), "-np", "1", "-c", str(CONTEXT_TOKENS))
     with _llama_server_process(request, *options) as url:
         traits = replace(REAL_LLAMA_SERVER, loads=True, embedding_model=None)
@@ -195,14 +198,74 @@ REAL_LLAMA_SERVER: Final = Traits(
     embedding_model="smol",
     counts_tokens=True,
     counts_prompt=True,
+    obeys_schema=True,
+    describes=ModelInfo(
+        "smol",
+        context_length=CONTEXT_TOKENS,
+        context_source=ContextSource.SLOT,
+        trained_context=8192,
+        quantization="Q4_1",
+        parameters="135M",
+        loaded=True,
+        capabilities=("completion",),
+    ),
 )
 
 # Every dialect of the metronome: what only it can do on demand is asked of these.
 PLANNED: Final[tuple[Row, ...]] = (
-    metronome_row(Engine.OPENAI, speaks="openai"),
-    metronome_row(Engine.LLAMA_SERVER, Traits(counts=TokensSource.CHUNK_USAGE, reports_progress=True)),
-    metronome_row(Engine.VLLM, speaks="openai"),
-    metronome_row(Engine.OLLAMA, Traits(counts_reasoning=False, counts_per_chunk=False)),
+    metronome_row(Engine.OPENAI, Traits(embedding_model="metronome")),
+    metronome_row(
+        Engine.LLAMA_SERVER,
+        Traits(
+            counts=TokensSource.CHUNK_USAGE,
+            reports_progress=True,
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            describes=ModelInfo(
+                "metronome",
+                context_length=4096,
+                context_source=ContextSource.SLOT,
+                trained_context=8192,
+                size_bytes=1_000_000,
+                quantization="Q4_K - Medium",
+                parameters="7B",
+                loaded=True,
+                capabilities=("completion", "tools"),
+            ),
+        ),
+    ),
+    metronome_row(
+        Engine.VLLM,
+        Traits(
+            counts=TokensSource.CHUNK_USAGE,
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            describes=ModelInfo("metronome", context_length=4096, context_source=ContextSource.RUNNING),
+        ),
+    ),
+    metronome_row(
+        Engine.OLLAMA,
+        Traits(
+            counts_reasoning=False,
+            counts_per_chunk=False,
+            loads=True,
+            embedding_model="metronome",
+            describes=ModelInfo(
+                "metronome",
+                context_length=4096,
+                context_source=ContextSource.RUNNING,
+                trained_context=8192,
+                size_bytes=1_000_000,
+                quantization="Q4_K_M",
+                family="metronome",
+                parameters="7B",
+                loaded=True,
+                capabilities=("completion", "tools", "vision", "thinking", "embedding"),
+            ),
+        ),
+    ),
 )
 # Programs that really serve a model.
 REAL: Final[tuple[Row, ...]] = (Row("real llama-server", _llama_server),)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llama_runner import __version__
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.errors import InvalidRequestError
 
@@ -34,6 +35,10 @@ _SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
+# How a scan knows this program from a stranger: on every answer of every listener, refusals included.
+OWN_HEADER: Final = "x-llama-runner"
+_OWN_NAME: Final = OWN_HEADER.encode()
+_OWN: Final = (_OWN_NAME, __version__.encode())
 
 
 def loopback_hosts(port: int) -> frozenset[str]:
@@ -201,7 +206,7 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     # The body was not read: a connection kept open would take it for the next request.
-    headers += [(b"connection", b"close"), *_SECURITY_HEADERS]
+    headers += [(b"connection", b"close"), *_SECURITY_HEADERS, _OWN]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -244,7 +249,10 @@ class _GuardedSend:
                 # The application turned our exception into an answer of its own; ours is the right one.
                 raise _BodyTooLargeError("The request's body is too large.")
             self.started = True
-            message["headers"] = [*filter(_is_the_applications, message.get("headers", [])), *self._added()]
+            given = [*filter(_is_the_applications, message.get("headers", []))]
+            # The application may say more than the version there.
+            named = any(name.lower() == _OWN_NAME for name, _ in given)
+            message["headers"] = [*given, *self._added(), *(() if named else (_OWN,))]
         await self._send(message)
 
     def _added(self) -> list[tuple[bytes, bytes]]:

@@ -16,11 +16,12 @@ from typing import Final
 import pytest
 
 from llama_runner.backends.base import Endpoint, Engine
-from llama_runner.backends.models import ContextSource, ModelInfo
+from llama_runner.backends.models import COMPLETION, THINKING, TOOLS, VISION, ContextSource, ModelInfo
 from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
 from llama_runner.core.trace import TokensSource
 from llama_runner.net.ports import pick_free_port
 from tests.fakes.metronome import Metronome, start_metronome
+from tests.fakes.metronome_manners import CONTEXT, QUANTIZATION, SIZE_BYTES, TRAINED_CONTEXT
 from tests.fakes.metronome_plan import Plan
 
 API_KEY: Final = "contract-key"
@@ -47,7 +48,10 @@ class Traits:
         counts_prompt: It counts a whole request without answering it.
         obeys_schema: An answer that is to fit a schema does.
         sees_images: Its model takes images.
-        not_found_text: What it says of an unknown path.
+        not_found_text: What it says of an unknown path; None where it answers with status 200.
+        call_events: Events in which a short tool call comes.
+        refusal_text: What it says of a wrong key.
+        overflow_text: What it says of a prompt that is too long.
     """
 
     keyed: bool = True
@@ -63,7 +67,10 @@ class Traits:
     counts_prompt: bool = False
     obeys_schema: bool = False
     sees_images: bool = False
-    not_found_text: str = "File Not Found"
+    not_found_text: str | None = "File Not Found"
+    call_events: int = 1
+    refusal_text: str = "Invalid API Key"
+    overflow_text: str = "exceeds"
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,113 @@ REAL_LLAMA_SERVER: Final = Traits(
     ),
 )
 
+# What the metronome lists of its model, where the engine says so much.
+LISTED: Final = ModelInfo(
+    "metronome",
+    context_length=CONTEXT,
+    context_source=ContextSource.RUNNING,
+    loaded=True,
+    capabilities=(COMPLETION,),
+)
+OTHER_ENGINES: Final[tuple[Row, ...]] = (
+    metronome_row(
+        Engine.LM_STUDIO,
+        Traits(
+            describes=replace(
+                LISTED,
+                capabilities=(COMPLETION, TOOLS, VISION, THINKING),
+                trained_context=TRAINED_CONTEXT,
+                size_bytes=SIZE_BYTES,
+                quantization=QUANTIZATION,
+                family="metronome",
+                parameters="7B",
+                instance_id="metronome:2",
+            ),
+            loads=True,
+            embedding_model="metronome",
+            sees_images=True,
+            not_found_text=None,
+        ),
+    ),
+    metronome_row(
+        Engine.SGLANG,
+        Traits(
+            describes=replace(LISTED, capabilities=(COMPLETION, VISION), family="metronome"),
+            counts=TokensSource.CHUNK_USAGE,
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            sees_images=True,
+        ),
+    ),
+    metronome_row(
+        Engine.TGI,
+        Traits(
+            describes=LISTED, counts_reasoning=False, counts_tokens=True, counts_prompt=True, sees_images=True
+        ),
+    ),
+    metronome_row(
+        Engine.LOCALAI,
+        Traits(
+            describes=replace(LISTED, capabilities=(COMPLETION, TOOLS, THINKING, VISION)),
+            loads=True,
+            embedding_model="metronome",
+            counts_tokens=True,
+            sees_images=True,
+        ),
+    ),
+    metronome_row(
+        Engine.KOBOLDCPP,
+        Traits(
+            describes=replace(LISTED, capabilities=(COMPLETION, TOOLS, VISION, THINKING)),
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            sees_images=True,
+            not_found_text="does not exist",
+        ),
+    ),
+    metronome_row(
+        Engine.LITELLM,
+        Traits(
+            describes=replace(LISTED, loaded=None, capabilities=(COMPLETION, TOOLS, VISION)),
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            sees_images=True,
+            not_found_text="Not Found",
+        ),
+    ),
+    metronome_row(
+        Engine.LLAMA_SWAP,
+        Traits(
+            describes=replace(
+                LISTED,
+                context_source=ContextSource.SLOT,
+                capabilities=(COMPLETION, VISION, TOOLS),
+                trained_context=TRAINED_CONTEXT,
+                size_bytes=SIZE_BYTES,
+            ),
+            counts=TokensSource.CHUNK_USAGE,
+            reports_progress=True,
+            loads=True,
+            embedding_model="metronome",
+            counts_tokens=True,
+            counts_prompt=True,
+            sees_images=True,
+        ),
+    ),
+    metronome_row(
+        Engine.ANTHROPIC,
+        Traits(
+            describes=replace(LISTED, loaded=None, capabilities=(COMPLETION, TOOLS, VISION, THINKING)),
+            counts_per_chunk=False,
+            counts_prompt=True,
+            sees_images=True,
+            call_events=2,
+        ),
+    ),
+)
 # Every dialect of the metronome: what only it can do on demand is asked of these.
 PLANNED: Final[tuple[Row, ...]] = (
     metronome_row(Engine.OPENAI, Traits(embedding_model="metronome")),

@@ -5,26 +5,39 @@ Scans only when told to (safety R10): by itself it connects to nothing but known
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
 
 import httpx
 
-from llama_runner.core.clock import Clock
+from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import UsageError
+from llama_runner.core.logs import hide_from_logs
 from llama_runner.core.settings import DiscoverySettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
+from llama_runner.discovery.checker import Checker
 from llama_runner.discovery.examiner import Examiner, unchecked
-from llama_runner.discovery.keys import KeyPlace, KeyStore, ServerKeys
+from llama_runner.discovery.keeping import Keeper
+from llama_runner.discovery.keys import KeyPlace, KeyStore, ServerKeys, require_agreement
 from llama_runner.discovery.networks import ScanPlan, plan_scan
-from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource
-from llama_runner.discovery.saved import SavedServer, SavedServers
-from llama_runner.discovery.scan import MAX_PROBES, Scan, ScanProgress, ScanReport
-from llama_runner.net.addresses import is_loopback, parse_server_url
+from llama_runner.discovery.registry import Removed, ServerRecord, ServerRegistry, ServerSource
+from llama_runner.discovery.saved import SavedServers
+from llama_runner.discovery.scan import Scan, ScanProgress, ScanReport
+from llama_runner.discovery.wake import WAKE_PORT, magic_packet, parse_mac, wake_targets
+from llama_runner.net.addresses import parse_server_url
+from llama_runner.net.broadcast import broadcast
 from llama_runner.net.keys import parse_api_key
+from llama_runner.net.tls import PeerCertificate, parse_fingerprint, peer_certificate
+from llama_runner.system.interfaces import interface_addresses
+from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
+
+# What rounds of checks saw is worth little: a crash may cost this much of it.
+KEEP_EVERY_S: Final = 300.0
+# A page of text; a longer one is not about a server.
+MAX_NOTE_CHARS: Final = 4000
 
 
 class DiscoveryManager:
@@ -32,8 +45,10 @@ class DiscoveryManager:
 
     Args:
         settings: Asked at every use.
-        saved: Where servers added by hand survive a restart; they enter the registry now, unchecked.
+        saved: Where servers survive a restart; they enter the registry now, unchecked.
         keys: Where their keys do; beside that file when None.
+        neighbours: IPv4 address to hardware address; may block.
+        send_wake: Sends a packet to the addresses and the port given.
 
     Attributes:
         progress: The running scan; phase "done" at its end.
@@ -48,19 +63,36 @@ class DiscoveryManager:
         settings: Callable[[], DiscoverySettings],
         saved: SavedServers,
         keys: KeyStore | None = None,
+        neighbours: Callable[[], Mapping[str, str]] = read_neighbours,
+        send_wake: Callable[[bytes, Iterable[str], int], Awaitable[None]] = broadcast,
     ) -> None:
         self.progress: Topic[ScanProgress] = Topic()
         self._registry = registry
         self._clock = clock
         self._settings = settings
-        self._saved = saved
         self._keys = ServerKeys(registry=registry, store=keys or KeyStore(saved.path.parent, clock))
-        self._examiner = Examiner(registry=registry, http=http, clock=clock, settings=settings)
+        self._examiner = Examiner(
+            registry=registry,
+            http=http,
+            clock=clock,
+            settings=settings,
+            neighbours=neighbours,
+            fetch_key=self._keys.fetch,
+        )
+        self._send_wake = send_wake
         self._tasks = TaskOwner()
         self._scan: asyncio.Task[None] | None = None
-        for server in saved.load():
-            record = unchecked(server.url, ServerSource.MANUAL)
-            registry.upsert(replace(record, engine=server.engine, product=server.product))
+        self._keeper = Keeper(registry, saved)
+        self._kept_ns = clock.now_ns()
+        self._checker = Checker(
+            registry=registry,
+            examiner=self._examiner,
+            clock=clock,
+            ttl_s=lambda: self._settings().refresh_s,
+            tasks=self._tasks,
+            rest=self._keep_now_and_then,
+        )
+        for record in registry.records:
             self._keys.show(record.id)
 
     @property
@@ -93,6 +125,8 @@ class DiscoveryManager:
             await self.stop()
             self._scan = None
             scan.tell_end()
+            self._checker.look_again()
+            await self._keeper.keep_if_behind()
         if not task.cancelled():
             task.result()
         return scan.report(stopped=task.cancelled())
@@ -118,9 +152,10 @@ class DiscoveryManager:
             StorageError: It could not be saved; it is in the list all the same.
         """
         record = await self.ask(url, api_key, key_over_plain_http=key_over_plain_http)
-        record = replace(record, source=ServerSource.MANUAL)
-        self._registry.upsert(record)
-        self._save()
+        record = self._checker.seen(record)
+        if record.source is not ServerSource.SERVICE:
+            record = self._registry.edit(record.id, source=ServerSource.MANUAL)
+        await self._keeper.keep()
         return record
 
     async def ask(
@@ -133,48 +168,108 @@ class DiscoveryManager:
         """
         base_url = parse_server_url(url)
         key = None if api_key is None else parse_api_key(api_key)
-        if key and not _key_is_safe(base_url) and not key_over_plain_http:
-            raise UsageError(
-                f"The key would travel to {base_url} unencrypted.",
-                "Use https, or say that this is what you want.",
-            )
+        if key:
+            agreed = key_over_plain_http or self._keys.agreed_plain_http(base_url)
+            require_agreement(base_url, agreed=agreed)
+            hide_from_logs(key)
         known = self._registry.at(base_url)
         if api_key is not None:
             self._registry.set_key(known.id if known else base_url, key)
         return await self._examiner.examine(known or unchecked(base_url, ServerSource.MANUAL))
 
-    def remove(self, server_id: str) -> None:
+    async def remove(self, server_id: str) -> Removed:
         """Forget a server.
+
+        Returns:
+            What `restore` needs to put it back.
 
         Raises:
             UsageError: It is a model loaded here.
             NotFoundError: It is not known.
-            StorageError: The list could not be saved.
+            StorageError: The list could not be saved; it is off the list all the same.
         """
-        if self._registry.known(server_id).source is ServerSource.SERVICE:
-            raise UsageError("That server is a model loaded here.", "Unload the model instead.")
-        self._registry.remove(server_id)
-        self._save()
+        removed = self._taken_off(self._registry.known(server_id))
+        await self._keeper.keep()
+        return removed
+
+    async def restore(self, removed: Removed) -> None:
+        """Put a server back where it was. Raises StorageError."""
+        self._registry.restore(removed)
+        self._checker.look_again()
+        await self._keeper.keep()
+
+    async def forget_found(self) -> tuple[Removed, ...]:
+        """Forget every server that a scan found and nobody marked or noted. Raises StorageError."""
+        plain = [r for r in self._registry.records if r.source is ServerSource.FOUND and not r.is_marked]
+        removed = tuple(self._taken_off(record) for record in plain)
+        await self._keeper.keep()
+        return removed
+
+    async def set_favourite(self, server_id: str, favourite: bool) -> ServerRecord:
+        """Mark a server, or take the mark away. Raises NotFoundError, StorageError."""
+        return await self._decided(server_id, favourite=favourite)
+
+    async def set_note(self, server_id: str, note: str) -> ServerRecord:
+        """Keep a note about a server; an empty one removes it.
+
+        Raises:
+            NotFoundError: It is not known.
+            UsageError: The note is too long.
+            StorageError: It could not be saved.
+        """
+        return await self._decided(server_id, note=parse_note(note))
+
+    async def trust(self, server_id: str) -> ServerRecord:
+        """A person confirmed a server, as it is now: a change is accepted, and its key goes there again.
+
+        Raises:
+            NotFoundError: It is not known.
+            StorageError: It could not be saved.
+        """
+        if not self._registry.known(server_id).changed:
+            return await self._decided(server_id, trusted=True)
+        # What is known is of the server before; the check names the one that is there now.
+        self._registry.edit(server_id, trusted=True, changed="", product="", mac=None, models=())
+        await self.check(server_id)
+        return await self._decided(server_id)
+
+    async def wake(self, server_id: str, mac: str | None = None) -> ServerRecord:
+        """Send a sleeping machine what wakes it; its server is then asked every few seconds for a while.
+
+        Args:
+            mac: Its hardware address, kept for the next time; None takes the one that was seen or given.
+
+        Raises:
+            NotFoundError: The server is not known.
+            UsageError: It runs on this machine, or the address is none, or none is known.
+            UnreachableError: No network took the packet.
+            StorageError: The packet was sent, and the address could not be saved.
+        """
+        record = self._registry.known(server_id)
+        if record.is_this_machine:
+            raise UsageError("That server is on this machine, which is awake.", "Start the server itself.")
+        address = record.mac if mac is None else parse_mac(mac)
+        if address is None:
+            raise UsageError(
+                f"The hardware address of {record.address} is not known.",
+                "Give it; it is noted by itself when the server answers from a network of this machine.",
+            )
+        targets = wake_targets(record.base_url, interface_addresses())
+        await self._send_wake(magic_packet(address), targets, WAKE_PORT)
+        log.info("wake packet sent server=%s", record.base_url)
+        self._checker.waking(server_id)
+        return await self._decided(server_id, mac=address)
 
     async def check(self, server_id: str) -> ServerRecord:
-        """Ask a known server how it is and what it offers. Raises NotFoundError when it is not known."""
-        record = await self._examiner.examine(self._registry.known(server_id))
-        if self._registry.get(server_id) is not None:
-            self._registry.upsert(record)
-        return record
+        """Ask a known server how it is and what it offers; callers at the same time share one question.
+
+        One that was offline is then asked again as soon as any other. Raises NotFoundError.
+        """
+        return await self._checker.check(server_id)
 
     async def check_all(self) -> None:
-        """Ask every known server that is not a model loaded here."""
-        waiting = iter([r for r in self._registry.records if r.source is not ServerSource.SERVICE])
-
-        async def worker() -> None:
-            for record in waiting:
-                if self._registry.get(record.id) is not None:
-                    await self.check(record.id)
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(MAX_PROBES):
-                group.create_task(worker(), name=f"check {number}")
+        """Ask every known server that is not a model loaded here, as `check` does."""
+        await self._checker.check_all()
 
     async def set_key(
         self, server_id: str, key: str, place: KeyPlace = KeyPlace.MEMORY, *, agreed: bool = False
@@ -206,25 +301,62 @@ class DiscoveryManager:
         """Where the key of a server is kept, None when it has none. Raises NotFoundError."""
         return self._keys.place(server_id)
 
+    async def certificate(self, server_id: str) -> PeerCertificate:
+        """The certificate that a server shows now, for a person to compare before they trust it.
+
+        Raises:
+            NotFoundError: The server is not known.
+            UsageError: Its address is not https.
+            UnreachableError: No encrypted connection can be made.
+        """
+        return await peer_certificate(self._registry.known(server_id).base_url)
+
+    async def trust_certificate(self, server_id: str, sha256: str | None) -> ServerRecord:
+        """Accept exactly this certificate of a server from now on; None goes back to the usual rules.
+
+        Raises:
+            NotFoundError: The server is not known.
+            UsageError: It is no SHA-256, or the server's address is not https.
+            StorageError: It could not be saved.
+        """
+        if not self._registry.known(server_id).base_url.startswith("https://"):
+            raise UsageError("That server is not encrypted.", "Only an https address has a certificate.")
+        pin = None if sha256 is None else parse_fingerprint(sha256)
+        return await self._decided(server_id, tls_pin=pin)
+
     def start_refreshing(self) -> None:
-        """Check known servers now and every `refresh_s` from then on, until closed."""
-        if "refresh servers" not in self._tasks.running:
-            self._tasks.start(self._refresh(), name="refresh servers")
+        """Check known servers now, and from then on when each is due, until closed."""
+        self._checker.start_watching()
+
+    def settings_changed(self) -> None:
+        """How often servers are asked may be another now."""
+        self._checker.look_again()
 
     async def close(self) -> None:
-        """End what runs. Idempotent."""
+        """End what runs, and keep what was seen. Idempotent."""
         await self._tasks.close()
+        await self._keeper.keep_if_behind()
 
-    async def _refresh(self) -> None:
-        while True:
-            await self.check_all()
-            # A period, not a wait for something that happens.
-            await asyncio.sleep(self._settings().refresh_s)
+    async def _keep_now_and_then(self) -> None:
+        if seconds(self._clock.now_ns(), self._kept_ns) >= KEEP_EVERY_S:
+            self._kept_ns = self._clock.now_ns()
+            await self._keeper.keep_if_behind()
 
-    def _save(self) -> None:
-        manual = [r for r in self._registry.records if r.source is ServerSource.MANUAL]
-        self._saved.save(tuple(SavedServer(r.base_url, r.engine, r.product) for r in manual))
+    async def _decided(self, server_id: str, **changes: Any) -> ServerRecord:
+        record = self._registry.edit(server_id, **changes)
+        await self._keeper.keep()
+        return record
+
+    def _taken_off(self, record: ServerRecord) -> Removed:
+        if record.source is ServerSource.SERVICE:
+            raise UsageError("That server is a model loaded here.", "Unload the model instead.")
+        self._checker.forget(record.id)
+        return self._registry.take_off(record.id)
 
 
-def _key_is_safe(base_url: str) -> bool:
-    return base_url.startswith("https://") or is_loopback(base_url)
+def parse_note(text: str) -> str:
+    """The note a person means. Raises UsageError."""
+    note = text.strip()
+    if len(note) > MAX_NOTE_CHARS:
+        raise UsageError("The note is too long.", f"Keep it within {MAX_NOTE_CHARS:,} characters.")
+    return note

@@ -14,6 +14,7 @@ from llama_runner.core.errors import NotFoundError
 from llama_runner.core.text import visible_controls
 from llama_runner.core.topic import Topic
 from llama_runner.net.addresses import is_loopback
+from llama_runner.net.keys import origin_of
 
 
 class ServerStatus(StrEnum):
@@ -97,6 +98,11 @@ class ServerRecord:
         return self.source is ServerSource.SERVICE or is_loopback(self.base_url)
 
     @property
+    def is_marked(self) -> bool:
+        """Whether a person said something about it: then it is not forgotten by itself."""
+        return self.favourite or bool(self.note)
+
+    @property
     def address(self) -> str:
         """Host and port: what a person recognises, whatever the server calls itself (safety R11)."""
         return self.base_url.partition("://")[2]
@@ -163,16 +169,19 @@ class ServerRegistry:
         self._put(record)
         return record
 
-    def remove(self, server_id: str) -> Removed | None:
+    def remove(self, server_id: str) -> None:
         """Forget a server and its key. Removing an unknown one does nothing."""
-        record = self._records.get(server_id)
-        key = self._keys.pop(server_id, None)
-        if record is None:
-            return None
+        if server_id in self._records:
+            self.take_off(server_id)
+        self._keys.pop(server_id, None)
+
+    def take_off(self, server_id: str) -> Removed:
+        """Forget a server and its key, so that it can be put back. Raises NotFoundError."""
+        record = self.known(server_id)
         place = list(self._records).index(server_id)
         del self._records[server_id]
         self._publish()
-        return Removed(record, place, key)
+        return Removed(record, place, self._keys.pop(server_id, None))
 
     def restore(self, removed: Removed) -> None:
         """Put a server back where it was, with its key, unless it is known again already."""
@@ -209,7 +218,13 @@ class ServerRegistry:
         """How to speak to a server, with the key that is bound to it, unless it may be another one (D13)."""
         known = self._records.get(record.id, record)
         withheld = bool(record.changed or known.changed)
-        return Endpoint(record.base_url, record.engine, None if withheld else self._keys.get(record.id))
+        key = None if withheld else self._keys.get(record.id)
+        return Endpoint(record.base_url, record.engine, key, known.tls_pin)
+
+    def tls_pin_of(self, origin: str) -> str | None:
+        """SHA-256 of the one certificate that a person trusts at an origin, None when the rules decide."""
+        pinned = (record for record in self._records.values() if record.tls_pin)
+        return next((record.tls_pin for record in pinned if origin_of(record.base_url) == origin), None)
 
     def endpoint_of(self, server_id: str) -> Endpoint:
         """How to speak to a listed server, with its key. Raises NotFoundError."""

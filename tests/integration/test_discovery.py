@@ -235,7 +235,7 @@ async def test_servers_added_by_hand_survive_a_restart_without_their_key(home: P
             assert kept.status is ServerStatus.NOT_CHECKED
             assert not find.registry.has_key(kept.id)
             assert (await find.manager.check(kept.id)).status is ServerStatus.ONLINE
-            find.manager.remove(kept.id)
+            await find.manager.remove(kept.id)
 
         async with finder(home) as find:
             assert find.registry.records == ()
@@ -353,7 +353,7 @@ async def test_an_instance_of_ours_that_does_not_answer_is_an_error_until_the_se
         )
         assert (await find.manager.check("service:i1")).status is ServerStatus.ERROR
         with pytest.raises(UsageError, match="Unload"):
-            find.manager.remove("service:i1")
+            await find.manager.remove("service:i1")
 
 
 async def test_stopping_a_scan_keeps_what_was_found_and_is_quick(home: Path) -> None:
@@ -400,17 +400,20 @@ async def test_progress_ends_with_done(home: Path) -> None:
     assert phases[-1] == "done"
 
 
-async def test_known_servers_are_refreshed_until_closed(home: Path) -> None:
-    async with finder(home) as find, simulated(model_servers.generic("m")) as server:
-        await find.manager.add(server.url)
-        checks = find.registry.changes.subscribe()
+async def test_remembered_servers_are_asked_at_the_start_and_watched_until_closed(home: Path) -> None:
+    async with simulated(model_servers.generic("m")) as server:
+        async with finder(home) as find:
+            await find.manager.add(server.url)
         server.routes.clear()
-        find.manager.start_refreshing()
-        find.manager.start_refreshing()
-        async for _ in checks:
-            break
+        async with finder(home) as find:
+            assert find.registry.known(server.url).status is ServerStatus.NOT_CHECKED
+            checks = find.registry.changes.subscribe()
+            find.manager.start_refreshing()
+            find.manager.start_refreshing()
+            async for _ in checks:
+                break
 
-        assert find.registry.known(server.url).status is ServerStatus.ERROR
+            assert find.registry.known(server.url).status is ServerStatus.ERROR
 
 
 async def test_what_is_not_known_can_be_neither_checked_nor_removed(home: Path) -> None:
@@ -418,7 +421,7 @@ async def test_what_is_not_known_can_be_neither_checked_nor_removed(home: Path) 
         with pytest.raises(NotFoundError):
             await find.manager.check("http://127.0.0.1:1")
         with pytest.raises(NotFoundError):
-            find.manager.remove("http://127.0.0.1:1")
+            await find.manager.remove("http://127.0.0.1:1")
 
 
 async def test_the_metronome_is_found_as_what_it_plays(home: Path, metronome: Metronome) -> None:

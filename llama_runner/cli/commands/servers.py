@@ -60,7 +60,7 @@ async def _add(workspace: Workspace, args: argparse.Namespace, out: Output) -> l
 
 async def _remove(workspace: Workspace, args: argparse.Namespace, out: Output) -> list[ServerRecord]:
     record = _known(workspace, args.url)
-    workspace.discovery.remove(record.id)
+    await workspace.discovery.remove(record.id)
     out.text(f"{record.base_url} was removed.")
     return list(workspace.registry.records)
 

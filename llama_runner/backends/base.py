@@ -40,11 +40,13 @@ class Endpoint:
         base_url: Scheme, host and port, no path, no trailing slash, no user information.
         engine: Decides which backend speaks to it.
         api_key: Bound to this base URL; kept out of every repr.
+        tls_pin: SHA-256 of the one certificate to accept; None for the usual rules.
     """
 
     base_url: str
     engine: Engine
     api_key: str | None = field(default=None, repr=False)
+    tls_pin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 import httpx
@@ -61,6 +61,7 @@ class Examiner:
 
     Args:
         neighbours: IPv4 address to hardware address; may block.
+        fetch_key: Has the registry know a server's key; says why it can't, one sentence, or nothing.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Examiner:
         clock: Clock,
         settings: Callable[[], DiscoverySettings],
         neighbours: Callable[[], Mapping[str, str]] = read_neighbours,
+        fetch_key: Callable[[ServerRecord], Awaitable[str]] | None = None,
     ) -> None:
         self._registry = registry
         self._http = http
         self._clock = clock
         self._settings = settings
         self._neighbours = neighbours
+        self._fetch_key = fetch_key
 
     async def identify(self, base_url: str, budget: ConnectBudget) -> ServerRecord | Rejected:
         """What is at an address, for a scan within its budget. A known server keeps its source."""
@@ -105,6 +108,8 @@ class Examiner:
         if isinstance(probed.verdict, NotAServer):
             status = ServerStatus.ERROR if probed.answered else ServerStatus.OFFLINE
             return replace(record, status=status, latency_s=None, problem=probed.verdict.reason)
+        # Only now that something answers: a locked keyring asks its user.
+        trouble = await self._fetch_key(record) if self._fetch_key is not None else ""
         mac = await self._mac_at(record)
         named = _named(record, probed.verdict, probed.latency_s)
         named = replace(named, mac=mac or record.mac, changed=self._change(record, probed.verdict, mac))
@@ -114,7 +119,7 @@ class Examiner:
         if not listed.changed and (changed := other_models(record, listed.models)):
             listed = replace(listed, changed=changed)
             return self._withheld(record, changed) if self._registry.has_key(record.id) else listed
-        return listed
+        return replace(listed, problem=trouble) if trouble else listed
 
     async def _probe(self, record: ServerRecord, budget: ConnectBudget | None) -> Probed:
         """What answers there. A known server that is not itself is asked twice: it may have been slow."""

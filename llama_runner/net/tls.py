@@ -86,7 +86,10 @@ def parse_fingerprint(text: str) -> str:
 
 def ssl_rule(pin: str | None) -> ssl.SSLContext | aiohttp.Fingerprint:
     """What decides whether a certificate is accepted, for aiohttp."""
-    return tls_context() if pin is None else aiohttp.Fingerprint(bytes.fromhex(pin))
+    if pin is None:
+        return tls_context()
+    # A list that was edited by hand may hold anything: what is no fingerprint accepts no certificate.
+    return aiohttp.Fingerprint(bytes.fromhex(pin) if _FINGERPRINT.fullmatch(pin) else bytes(32))
 
 
 def tls_error(url: str, cause: BaseException) -> TlsError | None:

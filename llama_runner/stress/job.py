@@ -15,6 +15,7 @@ class Job:
     """One worker's share with everything it needs, picklable.
 
     Attributes:
+        tls_pin: SHA-256 of the one certificate to accept; None for the usual rules.
         wires: One ready request per index of the share, in the same order; their headers hold the key.
     """
 
@@ -23,3 +24,4 @@ class Job:
     base_url: str
     wires: tuple[WireRequest, ...] = field(repr=False)
     request_timeout_s: float
+    tls_pin: str | None = None

@@ -74,7 +74,7 @@ class LoadLoop:
         async with asyncio.TaskGroup() as background:
             decoding = background.create_task(self._decode_all(), name="decode")
             beating = background.create_task(self._beat(), name="heartbeat")
-            async with LoadClient(clock=self._clock) as client:
+            async with LoadClient(clock=self._clock, pin=self._job.tls_pin) as client:
                 await self._keep_load_up(client, on_stop)
             wall_s = (self._clock.now_ns() - start_ns) / 1e9
             cpu_s = time.process_time() - cpu_start_s

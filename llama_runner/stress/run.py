@@ -95,6 +95,7 @@ class BurstRun:
                 base_url=plan.target.endpoint.base_url,
                 wires=tuple(backend.encode(request_of(plan, seed, index)) for index in share.indices),
                 request_timeout_s=plan.request_timeout_s,
+                tls_pin=plan.target.endpoint.tls_pin,
             )
             for share in shares(plan.concurrency, plan.total_requests, workers)
         ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState, AnswerView, LiveAnswer
-from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
+from llama_runner.backends.request import ChatRequest, Image, JsonOutput, Message, Role, SamplingOptions
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.trace import NO_METRICS, RequestMetrics
 
@@ -55,18 +55,35 @@ class ConversationSnapshot:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the user said, showed and wants back.
+
+    Attributes:
+        output: The form of the answer, None for free text.
+    """
+
+    text: str
+    images: tuple[Image, ...] = ()
+    output: JsonOutput | None = None
+
+    def message(self) -> Message:
+        """As the model gets it."""
+        return Message(Role.USER, self.text, self.images)
+
+
 @dataclass(slots=True)
 class Exchange:
     """A question, and the answer to it with what it was asked with."""
 
-    question: str
+    question: Question
     target: Target
     options: SamplingOptions
     answer: LiveAnswer
 
     def views(self) -> tuple[TurnView, TurnView]:
         """The question's and the answer's turn."""
-        return TurnView(Role.USER, self.question), answer_turn(self.target, self.answer.view())
+        return TurnView(Role.USER, self.question.text), answer_turn(self.target, self.answer.view())
 
 
 class Conversation:
@@ -88,7 +105,7 @@ class Conversation:
         """Something other than a growing answer changed."""
         self._edits += 1
 
-    def request(self, target: Target, options: SamplingOptions, question: str) -> ChatRequest:
+    def request(self, target: Target, options: SamplingOptions, question: Question) -> ChatRequest:
         """What is sent for `question`, after all exchanges so far.
 
         Reasoning is never sent back, and an exchange without an answer not at all: chat templates want
@@ -97,9 +114,9 @@ class Conversation:
         messages = [Message(Role.SYSTEM, self.system_prompt)] if self.system_prompt else []
         for exchange in self.exchanges:
             if text := exchange.answer.view().text:
-                messages += [Message(Role.USER, exchange.question), Message(Role.ASSISTANT, text)]
-        messages.append(Message(Role.USER, question))
-        return ChatRequest(target.model_id, tuple(messages), options)
+                messages += [exchange.question.message(), Message(Role.ASSISTANT, text)]
+        messages.append(question.message())
+        return ChatRequest(target.model_id, tuple(messages), options, output=question.output)
 
     def drop_last(self) -> Exchange:
         """Remove and return the last exchange. Raises UsageError when there is none."""

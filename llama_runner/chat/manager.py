@@ -10,8 +10,15 @@ from collections.abc import Callable
 
 from llama_runner.backends.base import Backend, Endpoint, Target
 from llama_runner.backends.live import AnswerLimits, LiveAnswer
-from llama_runner.backends.request import ChatRequest, SamplingOptions
-from llama_runner.chat.conversation import Conversation, ConversationSnapshot, Exchange, TurnView, answer_turn
+from llama_runner.backends.request import ChatRequest, Image, JsonOutput, SamplingOptions
+from llama_runner.chat.conversation import (
+    Conversation,
+    ConversationSnapshot,
+    Exchange,
+    Question,
+    TurnView,
+    answer_turn,
+)
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.tasks import TaskOwner
@@ -68,9 +75,20 @@ class ChatManager:
         return self._conversation(conversation_id).snapshot()
 
     async def send(
-        self, conversation_id: str, text: str, target: Target, options: SamplingOptions | None = None
+        self,
+        conversation_id: str,
+        text: str,
+        target: Target,
+        options: SamplingOptions | None = None,
+        *,
+        images: tuple[Image, ...] = (),
+        output: JsonOutput | None = None,
     ) -> TurnView:
         """Ask and wait for the whole answer; it grows in the snapshots meanwhile.
+
+        Args:
+            images: Shown with the question, and sent again with every later one.
+            output: The form of this answer, None for free text.
 
         Returns:
             The ended turn. A server's error is in its state and `error`, not raised.
@@ -81,9 +99,10 @@ class ChatManager:
         Cancelling the call stops the answer, and its text stays.
         """
         conversation = self._idle(conversation_id)
-        if not text.strip():
+        if not text.strip() and not images:
             raise UsageError("There is nothing to send.", "Write a message first.")
-        return await self._ask(conversation, text, target, options or SamplingOptions())
+        question = Question(text, images, output)
+        return await self._ask(conversation, question, target, options or SamplingOptions())
 
     async def regenerate(
         self, conversation_id: str, target: Target | None = None, options: SamplingOptions | None = None
@@ -127,7 +146,7 @@ class ChatManager:
         return conversation
 
     async def _ask(
-        self, conversation: Conversation, question: str, target: Target, options: SamplingOptions
+        self, conversation: Conversation, question: Question, target: Target, options: SamplingOptions
     ) -> TurnView:
         request = conversation.request(target, options, question)
         answer = LiveAnswer(

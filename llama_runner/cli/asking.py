@@ -1,13 +1,16 @@
-"""What the commands that ask models share: workspace, sampling options, the figures line."""
+"""What the commands that ask models share: workspace, target, sampling options, the figures line."""
 
 import argparse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Final
 
-from llama_runner.backends.request import SamplingOptions
+from llama_runner.backends.base import Target
+from llama_runner.backends.request import Effort, SamplingOptions
 from llama_runner.cli.commands.load import progress_line
 from llama_runner.cli.context import home_of
+from llama_runner.cli.options import duration_s, number, switch, whole
 from llama_runner.cli.render import Output
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import UsageError
@@ -16,26 +19,88 @@ from llama_runner.core.trace import RequestMetrics
 from llama_runner.workspace import Workspace, open_workspace
 from llama_runner.workspace.service_link import LinkState, ServiceSnapshot
 
+# Beyond this nothing is sampled any more; servers clamp it themselves.
+_MAX_TEMPERATURE: Final = 100.0
+_MAX_INT: Final = 2**31 - 1
+# The options of `add_sampling_options` that are called as the fields of `SamplingOptions`.
+_SAMPLING: Final = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "max_tokens",
+    "seed",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "thinking",
+)
+# Fields of requests whose option is not simply their name.
+_FLAGS: Final = {"keep_alive_s": "--keep-alive", "images": "--image", "output": "--schema"}
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which model is asked."""
+    parser.add_argument("--server", metavar="URL", help="ask this server instead of the local service")
+    parser.add_argument("--model", metavar="ID", help="the model as the server spells it")
+    parser.add_argument("--api-key", metavar="KEY", help="the server's key")
+    parser.add_argument(
+        "--keep-serving", action="store_true", help="leave a service that was started running"
+    )
+
+
+async def target_of(workspace: Workspace, args: argparse.Namespace) -> Target:
+    """The model that those options name. Raises LlamaRunnerError."""
+    return await workspace.resolve_target(args.server, args.model, args.api_key)
+
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """The options that go to the model."""
-    parser.add_argument("--system", metavar="TEXT", help="system prompt")
-    parser.add_argument("--temperature", type=float, metavar="T", help="sampling temperature")
-    parser.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="most tokens of the answer")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling")
+    add = parser.add_argument
+    add("--system", metavar="TEXT", help="system prompt")
+    add("--temperature", type=number(0, _MAX_TEMPERATURE), metavar="T", help="sampling temperature")
+    add("--top-p", type=number(0, 1), metavar="P", help="nucleus sampling")
+    add("--top-k", type=whole(0, _MAX_INT), metavar="N", help="choose among so many tokens")
+    add("--min-p", type=number(0, 1), metavar="P", help="least probability beside the likeliest token's")
+    add("--max-tokens", type=int, metavar="N", help="most tokens of the answer")
+    add("--seed", type=int, metavar="N", help="seed of the sampling")
+    add("--stop", action="append", default=[], metavar="TEXT", help="end the answer here; may be repeated")
+    add("--repeat-penalty", type=number(0, 10), metavar="X", help="above 1 discourages what was said")
+    add("--presence-penalty", type=number(-2, 2), metavar="X", help="discourage any token that was there")
+    add("--frequency-penalty", type=number(-2, 2), metavar="X", help="the same, by how often it was there")
+    add("--thinking", type=switch, metavar="on|off", help="whether it may reason before it answers")
+    add("--effort", choices=[str(level) for level in Effort], help="how long it may reason")
+    add(
+        "--keep-alive",
+        type=duration_s,
+        metavar="TIME",
+        help="how long the model stays in memory: seconds or 5m; 0 not at all, -1 for ever",
+    )
 
 
 def sampling_options(args: argparse.Namespace, workspace: Workspace) -> SamplingOptions:
     """The options given; what they leave open comes from the settings. Raises UsageError."""
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("--max-tokens must be at least 1.", "Leave it out for no limit.")
-    given = {
-        name: value
-        for name in ("temperature", "top_p", "max_tokens", "seed")
-        if (value := getattr(args, name)) is not None
-    }
-    return replace(workspace.sampling_options(), **given)
+    if args.thinking is False and args.effort is not None:
+        raise UsageError(
+            "--effort says how long to think, and --thinking off not to.", "Leave one of them out."
+        )
+    given = {name: value for name in _SAMPLING if (value := getattr(args, name)) is not None}
+    return replace(
+        workspace.sampling_options(),
+        **given,
+        stop=tuple(args.stop),
+        effort=Effort(args.effort) if args.effort else None,
+        keep_alive_s=args.keep_alive,
+    )
+
+
+def note_not_sent(names: tuple[str, ...], target: Target, out: Output) -> None:
+    """Tell which options the server's dialect has no words for, so that nobody believes they counted."""
+    if names:
+        flags = ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in names)
+        out.note(f"Not sent, as {target.endpoint.engine} servers have no such option: {flags}.")
 
 
 @asynccontextmanager

@@ -6,8 +6,24 @@ import os
 import threading
 from typing import Final
 
+from llama_runner.core.errors import UsageError
+from llama_runner.core.format import size
+
 _STDIN_FD: Final = 0
 _BLOCK_BYTES: Final = 64 * 1024
+# A text longer than any context; a mistyped `query - < disk.img` must not fill the memory.
+MAX_TEXT_BYTES: Final = 4 * 1024 * 1024
+
+
+async def read_text() -> str:
+    """Standard input as text. Raises UsageError when it cannot be read or is too long."""
+    try:
+        data = await read_stdin(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise UsageError("Standard input cannot be read.", "Give the text itself.") from error
+    if len(data) > MAX_TEXT_BYTES:
+        raise UsageError("The text is too long.", f"It may have {size(MAX_TEXT_BYTES)}.")
+    return data.decode("utf-8", errors="replace")
 
 
 async def read_stdin(max_bytes: int, *, fd: int = _STDIN_FD) -> bytes:

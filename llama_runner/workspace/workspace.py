@@ -50,14 +50,21 @@ class Workspace:
     """
 
     def __init__(
-        self, *, home: Home, demo: bool, keep_serving: bool | None, clock: Clock, http: httpx.AsyncClient
+        self,
+        *,
+        home: Home,
+        demo: bool,
+        keep_serving: bool | None,
+        clock: Clock,
+        registry: ServerRegistry,
+        http: httpx.AsyncClient,
     ) -> None:
         self.home = home
         self.demo = demo
         self.clock = clock
         self.http = http
         self.config: Loaded[AppConfig] = load_app_config(home)
-        self.registry = ServerRegistry()
+        self.registry = registry
         self.discovery = DiscoveryManager(
             registry=self.registry,
             http=http,
@@ -139,10 +146,18 @@ class Workspace:
         """
         if server_url is None:
             return await self._local_target(model)
-        record = await self.discovery.ask(server_url, api_key)
-        _refuse_unless_usable(record)
+        record = await self._usable(server_url, api_key)
         chosen = choose_remote(record.models, model, record.base_url)
         return Target(self.registry.endpoint(record), chosen, target_label(record, chosen))
+
+    async def resolve_endpoint(self, server_url: str, api_key: str | None = None) -> Endpoint:
+        """How to reach a named server, whatever models it has. Raises LlamaRunnerError."""
+        return self.registry.endpoint(await self._usable(server_url, api_key))
+
+    async def _usable(self, server_url: str, api_key: str | None) -> ServerRecord:
+        record = await self.discovery.ask(server_url, api_key)
+        _refuse_unless_usable(record)
+        return record
 
     async def _local_target(self, model: str | None) -> Target:
         listed = await self.service.models()
@@ -201,9 +216,15 @@ async def open_workspace(
         demo: Offer the demo engine and model.
         keep_serving: Whether a service that is started stays afterwards; None asks the settings.
     """
-    async with open_http() as http:
+    registry = ServerRegistry()
+    async with open_http(pin_of=registry.tls_pin_of) as http:
         workspace = Workspace(
-            home=home, demo=demo, keep_serving=keep_serving, clock=clock or SystemClock(), http=http
+            home=home,
+            demo=demo,
+            keep_serving=keep_serving,
+            clock=clock or SystemClock(),
+            registry=registry,
+            http=http,
         )
         try:
             yield workspace

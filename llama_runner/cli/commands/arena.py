@@ -7,7 +7,13 @@ from typing import Any
 from llama_runner.arena.manager import ArenaSnapshot, EntryView
 from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState
-from llama_runner.cli.asking import add_sampling_options, figures, sampling_options, workspace_of
+from llama_runner.cli.asking import (
+    add_sampling_options,
+    figures,
+    note_not_sent,
+    sampling_options,
+    workspace_of,
+)
 from llama_runner.cli.render import Output
 from llama_runner.core.errors import ExitCode, UsageError
 from llama_runner.workspace import Workspace
@@ -49,6 +55,8 @@ class ArenaCommand:
             )
         out.document({"prompt": result.prompt, "entries": [_document(entry) for entry in result.entries]})
         out.text(_describe(result))
+        for entry in result.entries:
+            note_not_sent(entry.not_sent, entry.target, out)
         done = any(entry.state is AnswerState.DONE for entry in result.entries)
         return ExitCode.DONE if done else ExitCode.FAILED
 
@@ -85,6 +93,7 @@ def _document(entry: EntryView) -> dict[str, Any]:
         "reasoning": entry.reasoning or None,
         "finish_reason": entry.finish_reason,
         "truncated": entry.state is AnswerState.TRUNCATED,
+        "not_sent": entry.not_sent,
         "metrics": entry.metrics,
         "error": None
         if error is None

@@ -1,27 +1,35 @@
-"""`models`: the model files that can be loaded."""
+"""`models`: the model files that can be loaded here, or what a server offers."""
 
 import argparse
 import asyncio
 
+from llama_runner.cli.commands.server_models import list_server
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service
 from llama_runner.cli.render import Output, table
 from llama_runner.control.values import ModelList
 from llama_runner.core import format as fmt
-from llama_runner.core.errors import ExitCode
+from llama_runner.core.errors import ExitCode, UsageError
 
 
 class ModelsCommand:
-    """Asks the service when one runs, as it may look elsewhere; looks itself otherwise."""
+    """Files: asks the service when one runs, as it may look elsewhere; looks itself otherwise."""
 
     name = "models"
-    help = "model files that were found"
+    help = "model files that were found, or a server's models"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """No arguments of its own."""
+        """Add the server to ask instead."""
+        parser.add_argument("--server", metavar="URL", help="list what this server offers")
+        parser.add_argument("--model", metavar="ID", help="all that the server says about one of them")
+        parser.add_argument("--api-key", metavar="KEY", help="the server's key")
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Look once and print."""
+        if args.server is not None:
+            return await list_server(args, out)
+        if args.model is not None or args.api_key is not None:
+            raise UsageError("--model and --api-key go with a server.", "Name it with --server.")
         async with local_service(args) as client:
             found = await client.models() if client else await asyncio.to_thread(_look, args)
         out.document(found)

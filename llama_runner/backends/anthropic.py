@@ -11,6 +11,7 @@ from llama_runner.backends import anthropic_messages as words
 from llama_runner.backends.anthropic_decoder import AnthropicDecoder
 from llama_runner.backends.anthropic_thinking import Thinking, plan
 from llama_runner.backends.base import StreamDecoder, WireRequest
+from llama_runner.backends.encoding import sampling_part
 from llama_runner.backends.http_backend import MAX_MODELS, HttpBackend
 from llama_runner.backends.models import (
     COMPLETION,
@@ -23,9 +24,8 @@ from llama_runner.backends.models import (
 )
 from llama_runner.backends.request import ChatRequest, ForcedTool, ToolChoice, ToolMode
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
-from llama_runner.core.errors import NotFoundError, ProtocolError
+from llama_runner.core.errors import ProtocolError
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.core.trace import TokensSource
 
 API_VERSION: Final = "2023-06-01"
 _CHOICES: Final[Mapping[ToolMode, str]] = {
@@ -33,18 +33,17 @@ _CHOICES: Final[Mapping[ToolMode, str]] = {
     ToolMode.NONE: "none",
     ToolMode.REQUIRED: "any",
 }
-_NO_FIELD: Final = (
-    "seed",
-    "ignore_eos",
-    "cache_prompt",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "keep_alive_s",
-)
+_OPTION_NAMES: Final[Mapping[str, str]] = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "stop": "stop_sequences",
+}
 # While it reasons, a model samples its own way.
-_NOT_WHILE_THINKING: Final = ("temperature", "top_k")
+_NAMES_WHILE_THINKING: Final = {
+    name: said for name, said in _OPTION_NAMES.items() if name not in ("temperature", "top_k")
+}
+_SAID_APART: Final = ("thinking", "effort", "max_tokens")
 
 
 class AnthropicBackend(HttpBackend):
@@ -54,21 +53,17 @@ class AnthropicBackend(HttpBackend):
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """POST /v1/messages, streamed; usage is always part of the stream."""
-        options, thinking = request.options, plan(request)
-        sampling: dict[str, JsonValue] = {
-            "temperature": None if thinking.on else options.temperature,
-            "top_k": None if thinking.on else options.top_k,
-            "top_p": options.top_p,
-            "stop_sequences": list(options.stop) or None,
-        }
+        thinking = plan(request)
+        names = _NAMES_WHILE_THINKING if thinking.on else _OPTION_NAMES
+        sampling = sampling_part(request.options, names, apart=_SAID_APART)
         body = _question(request, thinking)
-        body |= {"max_tokens": thinking.max_tokens, "stream": True, **_given(sampling)}
+        body |= {"max_tokens": thinking.max_tokens, "stream": True, **sampling.fields}
         return WireRequest(
             method="POST",
             url=f"{self.endpoint.base_url}/v1/messages",
             headers={"Content-Type": "application/json", "Accept": "text/event-stream", **self._credential()},
             body=dump_json(body),
-            not_sent=_not_sent(request, thinking),
+            not_sent=(*sampling.not_sent, *_not_sent(request), *thinking.not_sent),
         )
 
     def decoder(self) -> StreamDecoder:
@@ -86,13 +81,9 @@ class AnthropicBackend(HttpBackend):
 
     async def count_prompt(self, request: ChatRequest) -> TokenCount | None:
         """POST /v1/messages/count_tokens; None where an imitation has no such call."""
-        body = _question(request, plan(request))
-        try:
-            document = await self._object(await self._post("/v1/messages/count_tokens", body))
-        except NotFoundError:
-            return None
-        tokens = as_count(document.get("input_tokens"))
-        return None if tokens is None else TokenCount(tokens, TokensSource.SERVER_TOKENIZER)
+        return await self._counted(
+            "/v1/messages/count_tokens", _question(request, plan(request)), "input_tokens"
+        )
 
     def _credential(self) -> dict[str, str]:
         version = {"anthropic-version": API_VERSION}
@@ -136,15 +127,12 @@ def _tool_choice(choice: ToolChoice | None) -> JsonValue:
             return {"type": _CHOICES[mode]}
 
 
-def _not_sent(request: ChatRequest, thinking: Thinking) -> tuple[str, ...]:
-    options = request.options
-    silenced = _NOT_WHILE_THINKING if thinking.on else ()
-    names = [name for name in (*_NO_FIELD, *silenced) if getattr(options, name) is not None]
-    if request.output is not None and request.output.schema is None:
-        names.append("output")
-    if words.has_reasoning(request):
-        names.append("reasoning")
-    return (*names, *thinking.not_sent)
+def _not_sent(request: ChatRequest) -> tuple[str, ...]:
+    unsaid = {
+        "output": request.output is not None and request.output.schema is None,
+        "reasoning": words.has_reasoning(request),
+    }
+    return tuple(name for name, there in unsaid.items() if there)
 
 
 def _model_info(item: Mapping[str, JsonValue]) -> ModelInfo:

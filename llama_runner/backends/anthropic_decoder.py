@@ -8,15 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from llama_runner.backends.decoding import DecoderBase
-from llama_runner.backends.events import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta, UsageReport
+from llama_runner.backends.decoding import SseDecoder
+from llama_runner.backends.events import StreamEvent, ToolCallDelta, UsageReport
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
 from llama_runner.core.errors import ProtocolError, ServerError
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.core.trace import Usage
 from llama_runner.net.errors import error_for, error_text
 from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
-from llama_runner.net.sse import SseEvent, SseParser
 
 # The words of every other dialect; what is not listed is passed on as it came.
 _REASONS: Final[Mapping[str, str]] = {
@@ -41,10 +40,9 @@ _PROMPT_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creat
 _COUNTS: Final = (*_PROMPT_COUNTS, "output_tokens", "output_tokens_details")
 # More blocks in one whole answer than any has.
 MAX_BLOCKS: Final = 10_000
-_BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
 
 
-class AnthropicDecoder(DecoderBase):
+class AnthropicDecoder(SseDecoder):
     """One answer to /v1/messages.
 
     A body that is one JSON document instead of a stream is read as the whole answer (S17).
@@ -52,41 +50,11 @@ class AnthropicDecoder(DecoderBase):
 
     def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
         super().__init__(endpoint, caps)
-        self._sse = SseParser(caps)
-        self._whole: bytearray | None = None
-        self._shape_known = False
         self._counts: dict[str, JsonValue] = {}
         self._calls: dict[int, int] = {}
 
-    def _feed(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
-        if not self._shape_known:
-            self._sniff(data)
-        if self._whole is not None:
-            self._whole += data
-            if len(self._whole) > self._caps.event:
-                raise ProtocolError(self.endpoint, "its answer is one document that is too long")
-            return
-        for event in self._sse.feed(data):
-            self._event(t_ns, event, events)
-
-    def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
-        if self._whole is not None:
-            self._whole_answer(t_ns, bytes(self._whole), events)
-            return
-        for event in self._sse.close():
-            self._event(t_ns, event, events)
-
-    def _sniff(self, data: bytes) -> None:
-        """The first character that is no blank shows the shape: `{` begins a document."""
-        meaning = data.lstrip(_BLANKS)
-        self._shape_known = bool(meaning)
-        if meaning.startswith(b"{"):
-            self._whole = bytearray()
-        elif meaning.startswith(b"<"):
-            raise ProtocolError(self.endpoint, "it sent a web page")
-
     def _whole_answer(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
-        document = self._message_document(data.strip(_BLANKS))
+        document = self._message_document(data)
         if document is None or "content" not in document:
             raise ProtocolError(self.endpoint, "its answer is not a message")
         self._count(document.get("usage"))
@@ -95,14 +63,10 @@ class AnthropicDecoder(DecoderBase):
         self._remember_reason(document)
         self._end(t_ns, events)
 
-    def _event(self, t_ns: int, event: SseEvent, events: list[StreamEvent]) -> None:
-        if self._finished:
-            self.late_events += 1
+    def _event(self, t_ns: int, name: str, data: bytes, events: list[StreamEvent]) -> None:
+        if (document := self._message_document(data)) is None:
             return
-        document = self._message_document(event.data)
-        if document is None:
-            return
-        match document.get("type") or event.name:
+        match document.get("type") or name:
             case "content_block_delta":
                 self._delta(t_ns, _index(document), as_object(document.get("delta")), events)
             case "content_block_start":
@@ -126,7 +90,7 @@ class AnthropicDecoder(DecoderBase):
                 self._thinking(t_ns, as_text(delta.get("thinking")), events)
             case "input_json_delta":
                 if fragment := as_text(delta.get("partial_json")):
-                    events.append(ToolCallDelta(t_ns, self._call(index), None, None, fragment))
+                    self._add_call(ToolCallDelta(t_ns, self._call(index), None, None, fragment), events)
 
     def _block(
         self, t_ns: int, index: int, block: Mapping[str, JsonValue], events: list[StreamEvent]
@@ -141,15 +105,15 @@ class AnthropicDecoder(DecoderBase):
                 given = block.get("input")
                 arguments = json.dumps(given, ensure_ascii=False) if given else ""
                 call_id, name = as_text(block.get("id")) or None, as_text(block.get("name")) or None
-                events.append(ToolCallDelta(t_ns, self._call(index), call_id, name, arguments))
+                self._add_call(ToolCallDelta(t_ns, self._call(index), call_id, name, arguments), events)
 
     def _text(self, t_ns: int, text: str, events: list[StreamEvent]) -> None:
         if text:
-            events.append(TextDelta(t_ns, text))
+            self._add_text(t_ns, text, None, events)
 
     def _thinking(self, t_ns: int, text: str, events: list[StreamEvent]) -> None:
         if text:
-            events.append(ReasoningDelta(t_ns, text))
+            self._add_reasoning(t_ns, text, None, events)
 
     def _call(self, index: int) -> int:
         """Which tool call the block is: blocks of every kind share one numbering."""
@@ -165,6 +129,7 @@ class AnthropicDecoder(DecoderBase):
         self._counts.update({name: value for name in names if (value := fields.get(name)) is not None})
 
     def _end(self, t_ns: int, events: list[StreamEvent]) -> None:
+        self._splitter.flush(events)
         if (usage := usage_of(self._counts)) is not None:
             events.append(UsageReport(t_ns, usage))
         self._finish(t_ns, events)

@@ -3,10 +3,10 @@
 Source: platform.claude.com/docs/en/api/messages and .../agents-and-tools/tool-use.
 """
 
-import base64
 import re
 from typing import Final
 
+from llama_runner.backends.encoding import base64_of, paired
 from llama_runner.backends.request import ChatRequest, Image, Message, Role, Tool, ToolCall
 from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 
@@ -24,9 +24,8 @@ def system_text(request: ChatRequest) -> str:
 def turns(request: ChatRequest) -> list[JsonValue]:
     """The other turns; neighbours of one role become one, as all results of parallel calls have to."""
     found: list[tuple[str, list[Block]]] = []
-    ids = _Ids()
-    for message in request.messages:
-        if message.role is Role.SYSTEM or not (blocks := _blocks(message, ids)):
+    for message in paired(request.messages):
+        if message.role is Role.SYSTEM or not (blocks := _blocks(message)):
             continue
         role = "assistant" if message.role is Role.ASSISTANT else "user"
         if found and found[-1][0] == role:
@@ -59,14 +58,16 @@ def _content(blocks: list[Block]) -> JsonValue:
     return list[JsonValue](blocks)
 
 
-def _blocks(message: Message, ids: "_Ids") -> list[Block]:
+def _blocks(message: Message) -> list[Block]:
     if message.role is Role.TOOL:
-        return [{"type": "tool_result", "tool_use_id": ids.of_result(message), "content": _result(message)}]
+        return [
+            {"type": "tool_result", "tool_use_id": _id(message.tool_call_id), "content": _result(message)}
+        ]
     blocks = [_image(image) for image in message.images]
     # An empty text is refused, so an answer that was cut before its first word is left out as a whole.
     if message.content or (message.role is Role.USER and not blocks):
         blocks.append({"type": "text", "text": message.content})
-    return blocks + [_call(call, ids) for call in message.tool_calls]
+    return blocks + [_call(call) for call in message.tool_calls]
 
 
 def _result(message: Message) -> JsonValue:
@@ -77,12 +78,12 @@ def _result(message: Message) -> JsonValue:
 
 
 def _image(image: Image) -> Block:
-    data = base64.b64encode(image.data).decode("ascii")
-    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": data}}
+    source: Block = {"type": "base64", "media_type": image.media_type, "data": base64_of(image)}
+    return {"type": "image", "source": source}
 
 
-def _call(call: ToolCall, ids: "_Ids") -> Block:
-    return {"type": "tool_use", "id": ids.of_call(call), "name": call.name, "input": _arguments(call)}
+def _call(call: ToolCall) -> Block:
+    return {"type": "tool_use", "id": _id(call.call_id), "name": call.name, "input": _arguments(call)}
 
 
 def _arguments(call: ToolCall) -> JsonValue:
@@ -94,29 +95,6 @@ def _arguments(call: ToolCall) -> JsonValue:
     return value if isinstance(value, dict) else {}
 
 
-class _Ids:
-    """Call ids in the alphabet that is allowed; made up where a dialect had none, and found again by name."""
-
-    def __init__(self) -> None:
-        self._made = 0
-        self._open: list[tuple[str, str]] = []
-
-    def of_call(self, call: ToolCall) -> str:
-        self._made += 1
-        call_id = _spelt(call.call_id) if call.call_id else f"call_{self._made}"
-        self._open.append((call_id, call.name))
-        return call_id
-
-    def of_result(self, message: Message) -> str:
-        if message.tool_call_id:
-            return self._take(_spelt(message.tool_call_id))
-        named = (call_id for call_id, name in self._open if message.tool_name in (None, name))
-        return self._take(next(named, "call_0"))
-
-    def _take(self, call_id: str) -> str:
-        self._open = [(known, name) for known, name in self._open if known != call_id]
-        return call_id
-
-
-def _spelt(call_id: str) -> str:
-    return _BAD_ID_CHARACTERS.sub("_", call_id)
+def _id(call_id: str | None) -> str:
+    """In the alphabet that is allowed."""
+    return _BAD_ID_CHARACTERS.sub("_", call_id or "unknown")

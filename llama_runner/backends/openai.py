@@ -18,7 +18,7 @@ from llama_runner.backends.models import (
     ModelInfo,
 )
 from llama_runner.backends.openai_decoder import OpenAIDecoder
-from llama_runner.backends.request import ChatRequest, SamplingOptions
+from llama_runner.backends.request import ChatRequest, JsonOutput, SamplingOptions
 from llama_runner.backends.values import as_count, as_list, as_object, as_text
 from llama_runner.backends.vectors import embed_in_batches, vectors_of
 from llama_runner.core.errors import ProtocolError
@@ -119,7 +119,7 @@ class OpenAIBackend(HttpBackend):
             encoding.sampling_part(request.options, self.option_names),
             self._thinking_part(request.options),
             self._tools_part(request),
-            encoding.output_part(request.output),
+            self._output_part(request.output),
         )
 
     def _stream_fields(self, request: ChatRequest) -> dict[str, JsonValue]:
@@ -130,6 +130,9 @@ class OpenAIBackend(HttpBackend):
 
     def _tools_part(self, request: ChatRequest) -> Part:
         return encoding.tools_part(request)
+
+    def _output_part(self, output: JsonOutput | None) -> Part:
+        return encoding.output_part(output)
 
     # --- the list ---
 

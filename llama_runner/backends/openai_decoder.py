@@ -137,10 +137,12 @@ def tool_call(
 
 def usage_of(usage: Mapping[str, JsonValue]) -> Usage | None:
     """OpenAI's `usage` object; None when nothing in it is a plausible count."""
+    reasoned = as_object(usage.get("completion_tokens_details")).get("reasoning_tokens")
     found = Usage(
         prompt_tokens=as_count(usage.get("prompt_tokens")),
         output_tokens=as_count(usage.get("completion_tokens")),
-        reasoning_tokens=as_count(as_object(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        # SGLang has the count beside the others.
+        reasoning_tokens=as_count(usage.get("reasoning_tokens") if reasoned is None else reasoned),
         cached_tokens=as_count(as_object(usage.get("prompt_tokens_details")).get("cached_tokens")),
     )
     return None if found == Usage() else found

@@ -380,6 +380,7 @@ PLANNED: Final[tuple[Row, ...]] = (
             ),
         ),
     ),
+    *OTHER_ENGINES,
 )
 # Programs that really serve a model.
 REAL: Final[tuple[Row, ...]] = (Row("real llama-server", _llama_server),)

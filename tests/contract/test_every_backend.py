@@ -157,7 +157,8 @@ async def test_a_load_workers_reads_decode_to_the_same_answer(backend: Backend, 
     answer = decode_reads(decoder_for(server.engine, server.url), raw)
     assert answer.error is None
     streamed = folded(await events_of(backend, request))
-    assert answer.snapshot() == streamed.snapshot()
+    # What could not be sent is known where the request was made.
+    assert answer.snapshot() == replace(streamed.snapshot(), not_sent=())
     assert answer.metrics().output_tokens == streamed.metrics().output_tokens == 12
     assert answer.metrics().tokens_source == streamed.metrics().tokens_source
 

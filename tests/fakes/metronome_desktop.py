@@ -208,12 +208,13 @@ class KoboldCppManners(Manners):
 
 
 class LlamaSwapManners(Manners):
-    """llama-swap in front of llama-servers, one of which runs."""
+    """llama-swap in front of llama-servers, which it starts as they are asked for."""
 
     owner = "llama-swap"
 
     def dialect(self, ask: Ask) -> Dialect:
         body = ask.body
+        self.set_loaded(ask.text("model"), True)
         per_token, progress = body.get("timings_per_token") is True, body.get("return_progress") is True
         return LlamaServer(ask.text("model"), timings_per_token=per_token, progress=progress)
 
@@ -254,11 +255,11 @@ class LlamaSwapManners(Manners):
         return Reply("OK")
 
     def upstream(self, ask: Ask) -> Reply:
-        """A request to the server of one model, which is started for it in place of the other."""
+        """A request to the server of one model, which is started for it."""
         name, _, path = ask.path.removeprefix("/upstream/").partition("/")
         if not self.knows(unquote(name)):
             return self.error(404, "model not found")
-        self.loaded = {unquote(name)}
+        self.set_loaded(unquote(name), True)
         match f"{ask.method} /{path}":
             case "GET /health":
                 return Reply({"status": "ok"})

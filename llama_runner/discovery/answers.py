@@ -36,6 +36,17 @@ class ProbeAnswer:
         return self.status is not None and 200 <= self.status < 300
 
     @property
+    def refused(self) -> bool:
+        """It wants a key, or another one."""
+        return self.status in (401, 403)
+
+    @property
+    def asks_for_login(self) -> bool:
+        """A router's or a printer's own login, which no model server uses."""
+        scheme = self.headers.get("www-authenticate", "").lower()
+        return scheme.startswith(("basic", "digest", "ntlm", "negotiate"))
+
+    @property
     def text(self) -> str:
         """The beginning of the body."""
         return self.body[:_TEXT_BYTES].decode("utf-8", errors="replace")
@@ -47,6 +58,32 @@ class ProbeAnswer:
     def object(self) -> Mapping[str, JsonValue]:
         """The body of a 2xx answer as a JSON object, empty when it is none."""
         document = self.document()
+        return document if isinstance(document, dict) else {}
+
+    @property
+    def lists_models(self) -> bool:
+        """A `data` list; null where Ollama has no model (with its `object`), not any JSON object."""
+        document = self.object()
+        data = document.get("data")
+        if data is None:
+            return "data" in document and document.get("object") == "list"
+        return isinstance(data, list) and all(isinstance(item, dict) and "id" in item for item in data[:5])
+
+    @property
+    def first_model(self) -> Mapping[str, JsonValue]:
+        """The first entry of a `data` list, empty when there is none."""
+        data = self.object().get("data")
+        first = data[0] if isinstance(data, list) and data else None
+        return first if isinstance(first, dict) else {}
+
+    def refusal(self) -> Mapping[str, JsonValue]:
+        """A short answer of another status as a JSON object, empty when it is none."""
+        if self.ok or len(self.body) > _TEXT_BYTES:
+            return {}
+        try:
+            document = parse_json(self.body, max_bytes=_TEXT_BYTES)
+        except JsonRejected:
+            return {}
         return document if isinstance(document, dict) else {}
 
     def _parsed(self) -> JsonValue:

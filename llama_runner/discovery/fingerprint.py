@@ -1,49 +1,41 @@
-"""Which server is this? Rules on collected answers, without I/O (order and markers: the protocol notes).
+"""Which server is this? Rules on collected answers, without I/O (order and markers: `products`).
 
-Imitators come before what they imitate. What an answer says is checked by its content, never by its status
-alone: some servers answer 200 to everything.
+What an answer says is checked by its content, never by its status alone: some servers answer 200 to all.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_runner.backends.base import Engine
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.discovery.answers import ProbeAnswer
+from llama_runner.discovery.products import (
+    DOCKER,
+    FIRST_STAGE,
+    HEALTH,
+    LAST_STAGE,
+    LLAMA_SERVER,
+    MARK_STAGE,
+    MARKS,
+    MODELS,
+    OLLAMA_STAGE,
+    OLLAMA_TAGS,
+    OLLAMA_VERSION,
+    OWN,
+    OWNERS,
+    PROPS,
+    ROOT,
+    VERSION,
+    VERSIONS,
+    VLLM,
+    Product,
+)
 from llama_runner.discovery.registry import Certainty
+from llama_runner.net.gate import OWN_HEADER
 
 # D16: longer ones are not versions.
 MAX_VERSION_CHARS: Final = 64
-
-ROOT: Final = "/"
-MODELS: Final = "/v1/models"
-_KOBOLD: Final = "/api/extra/version"
-_LM_STUDIO: Final = "/lmstudio-greeting"
-_LOCAL_AI: Final = "/.well-known/localai.json"
-_LITE_LLM: Final = "/health/liveliness"
-_OLLAMA_VERSION: Final = "/api/version"
-_OLLAMA_TAGS: Final = "/api/tags"
-_PROPS: Final = "/props"
-_VLLM_VERSION: Final = "/version"
-
-# Asked one after the other until the rules are sure; the paths of one stage at the same time. GET only.
-FIRST_STAGE: Final = (ROOT, MODELS)
-_STAGES: Final = ((_KOBOLD, _LM_STUDIO, _LOCAL_AI, _LITE_LLM), (_OLLAMA_VERSION, _OLLAMA_TAGS), (_PROPS,))
-
-# The first model entry's `owned_by`, where it gives the server away.
-_OWNERS: Final[Mapping[str, tuple[Engine, str]]] = {
-    "llamacpp": (Engine.LLAMA_SERVER, "llama-server"),
-    "vllm": (Engine.VLLM, "vllm"),
-    "sglang": (Engine.OPENAI, "sglang"),
-    "llama-swap": (Engine.OPENAI, "llama-swap"),
-    "lemonade": (Engine.OPENAI, "lemonade"),
-    "koboldcpp": (Engine.OPENAI, "koboldcpp"),
-    "omlx": (Engine.OPENAI, "omlx"),
-    "docker": (Engine.OPENAI, "docker-model-runner"),
-    "humanity": (Engine.OPENAI, "gpt4all"),
-    "organization_owner": (Engine.LM_STUDIO, "lm-studio"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +64,10 @@ class NotAServer:
 
 Verdict = Fingerprint | NotAServer
 Answers = Mapping[str, ProbeAnswer]
-Rule = Callable[[Answers], Fingerprint | None]
+Rule = Callable[[Answers], Product | None]
 
 _NO_ANSWER: Final = ProbeAnswer()
+_OPENAI: Final = Product("openai-compatible", Engine.OPENAI, Certainty.LIKELY)
 
 
 def next_paths(answers: Answers) -> tuple[str, ...]:
@@ -83,120 +76,158 @@ def next_paths(answers: Answers) -> tuple[str, ...]:
         return FIRST_STAGE
     if not _may_be_server(answers):
         return ()
-    known = recognise(answers)
+    known = _recognise(answers)
     if known is not None:
-        path = _version_path(known)
-        return (path,) if path and path not in answers else ()
-    return next((stage for stage in _STAGES if stage[0] not in answers), ())
+        return tuple(path for path in _still_to_ask(known, answers) if path not in answers)
+    stages = (MARK_STAGE, OLLAMA_STAGE, (*LAST_STAGE, *_conditional(answers)))
+    return next((stage for stage in stages if stage[0] not in answers), ())
 
 
 def verdict(answers: Answers) -> Verdict:
     """The best name for what was collected, sure or not."""
     if not _may_be_server(answers):
         return NotAServer(_reason(answers))
-    return recognise(answers) or _generic(answers)
+    models = _answer(answers, MODELS)
+    known = _recognise(answers) or _generic(models)
+    if known is None:
+        return NotAServer(_reason(answers))
+    return Fingerprint(
+        known.engine,
+        known.name,
+        known.certainty,
+        version=_version(known, answers),
+        needs_key=models.refused,
+        loading=models.status == 503,
+    )
 
 
-def recognise(answers: Answers) -> Fingerprint | None:
-    """The server when a marker gives it away, None while it could be several."""
-    return next((found for rule in _RULES if (found := rule(answers)) is not None), None)
+def _generic(models: ProbeAnswer) -> Product | None:
+    """What has no mark of its own and still looks like a model server."""
+    if models.lists_models:
+        return _OPENAI
+    return replace(_OPENAI, certainty=Certainty.GUESS) if models.refused else None
 
 
 # --- rules, imitators first --------------------------------------------------------------------------------
 
 
-def _by_server_header(answers: Answers) -> Fingerprint | None:
+def _own(answers: Answers) -> Product | None:
+    return Product(OWN) if _header(answers, OWN_HEADER) else None
+
+
+def _by_server_header(answers: Answers) -> Product | None:
+    if not _header(answers, "server").startswith("llama.cpp"):
+        return None
+    return LLAMA_SERVER if _owner(answers) in ("", "llamacpp") else None
+
+
+def _by_owner(answers: Answers) -> Product | None:
+    return OWNERS.get(_owner(answers))
+
+
+def _by_greeting(answers: Answers) -> Product | None:
+    return DOCKER if "Docker Model Runner is running" in _answer(answers, ROOT).text else None
+
+
+def _anthropic(answers: Answers) -> Product | None:
+    """Its list is not OpenAI's, and so is its refusal of a request without a key."""
     models = _answer(answers, MODELS)
-    if not any(answer.headers.get("server", "").startswith("llama.cpp") for answer in answers.values()):
-        return None
-    if _owner(models) not in ("", "llamacpp"):
-        return None
-    return Fingerprint(
-        Engine.LLAMA_SERVER,
-        "llama-server",
-        Certainty.CERTAIN,
-        version=_text_field(_answer(answers, _PROPS).object(), "build_info"),
-        needs_key=_refused(models),
-        loading=models.status == 503,
-    )
+    listed = models.first_model
+    lists = listed.get("type") == "model" and "has_more" in models.object()
+    refusal = models.refusal().get("error")
+    kind = refusal.get("type") if isinstance(refusal, dict) else None
+    refuses = models.refusal().get("type") == "error" and kind == "authentication_error"
+    return Product("anthropic", Engine.ANTHROPIC, Certainty.LIKELY) if lists or refuses else None
 
 
-def _by_owner(answers: Answers) -> Fingerprint | None:
-    known = _OWNERS.get(_owner(_answer(answers, MODELS)))
-    if known is None:
-        return None
-    engine, product = known
-    certainty = Certainty.LIKELY if engine is Engine.LM_STUDIO else Certainty.CERTAIN
-    return Fingerprint(engine, product, certainty, version=_version_of(answers, engine))
+def _by_mark(answers: Answers) -> Product | None:
+    found = (mark.product for mark in MARKS if mark.shows(_answer(answers, mark.path).document()))
+    return next(found, None)
 
 
-def _kobold(answers: Answers) -> Fingerprint | None:
-    found = _answer(answers, _KOBOLD).object()
-    if found.get("result") != "KoboldCpp":
-        return None
-    return Fingerprint(Engine.OPENAI, "koboldcpp", Certainty.CERTAIN, version=_text_field(found, "version"))
-
-
-def _lm_studio(answers: Answers) -> Fingerprint | None:
-    if _answer(answers, _LM_STUDIO).object().get("lmstudio") is not True:
-        return None
-    refused = _refused(_answer(answers, MODELS))
-    return Fingerprint(Engine.LM_STUDIO, "lm-studio", Certainty.CERTAIN, needs_key=refused)
-
-
-def _local_ai(answers: Answers) -> Fingerprint | None:
-    found = _answer(answers, _LOCAL_AI).object()
-    if not found or "error" in found:
-        return None
-    return Fingerprint(Engine.OPENAI, "localai", Certainty.LIKELY, version=_text_field(found, "version"))
-
-
-def _lite_llm(answers: Answers) -> Fingerprint | None:
-    if _answer(answers, _LITE_LLM).document() != "I'm alive!":
-        return None
-    refused = _refused(_answer(answers, MODELS))
-    return Fingerprint(Engine.OPENAI, "litellm", Certainty.CERTAIN, needs_key=refused)
-
-
-def _ollama(answers: Answers) -> Fingerprint | None:
-    version = _answer(answers, _OLLAMA_VERSION).object()
-    tags = _answer(answers, _OLLAMA_TAGS).object()
+def _ollama(answers: Answers) -> Product | None:
+    version = _answer(answers, OLLAMA_VERSION).object()
+    tags = _answer(answers, OLLAMA_TAGS).object()
     if not isinstance(tags.get("models"), list) or not isinstance(version.get("version"), str):
         return None
     if _imitates_ollama(tags):
         return None
-    greets = "Ollama is running" in _answer(answers, ROOT).text
-    sure = greets and set(version) == {"version"}
-    certainty = Certainty.CERTAIN if sure else Certainty.LIKELY
-    return Fingerprint(Engine.OLLAMA, "ollama", certainty, version=_text_field(version, "version"))
+    sure = _greets_as_ollama(answers) and set(version) == {"version"}
+    return Product("ollama", Engine.OLLAMA, Certainty.CERTAIN if sure else Certainty.LIKELY)
 
 
-def _old_llama_server(answers: Answers) -> Fingerprint | None:
-    props = _answer(answers, _PROPS).object()
-    if "default_generation_settings" not in props:
+def _old_llama_server(answers: Answers) -> Product | None:
+    if "default_generation_settings" not in _answer(answers, PROPS).object():
         return None
-    version = _text_field(props, "build_info")
-    return Fingerprint(Engine.LLAMA_SERVER, "llama-server", Certainty.LIKELY, version=version)
+    return replace(LLAMA_SERVER, certainty=Certainty.LIKELY)
+
+
+def _mlx(answers: Answers) -> Product | None:
+    healthy = _answer(answers, HEALTH).object() == {"status": "ok"}
+    return (
+        Product("mlx-lm", Engine.OPENAI, Certainty.LIKELY) if healthy and _is_plain_python(answers) else None
+    )
+
+
+def _locked_vllm(answers: Answers) -> Product | None:
+    """With a key set it guards its models and not its version."""
+    version = _answer(answers, VERSION).object()
+    if not _may_be_locked_vllm(answers) or set(version) != {"version"}:
+        return None
+    return replace(VLLM, certainty=Certainty.LIKELY)
+
+
+def _aggregator(answers: Answers) -> Product | None:
+    entry = _answer(answers, MODELS).first_model
+    if "architecture" in entry and "pricing" in entry:
+        return Product("openrouter", Engine.OPENAI, Certainty.LIKELY)
+    return None
 
 
 _RULES: Final[tuple[Rule, ...]] = (
+    _own,
     _by_server_header,
+    _by_mark,
     _by_owner,
-    _kobold,
-    _lm_studio,
-    _local_ai,
-    _lite_llm,
+    _by_greeting,
+    _anthropic,
+    _aggregator,
     _ollama,
     _old_llama_server,
+    _mlx,
+    _locked_vllm,
 )
 
 
-def _generic(answers: Answers) -> Fingerprint:
-    models = _answer(answers, MODELS)
-    if _refused(models):
-        return Fingerprint(Engine.OPENAI, "openai-compatible", Certainty.GUESS, needs_key=True)
-    certainty = Certainty.LIKELY if _lists_models(models) else Certainty.GUESS
-    return Fingerprint(Engine.OPENAI, "openai-compatible", certainty)
+def _recognise(answers: Answers) -> Product | None:
+    """The server when a marker gives it away, None while it could be several."""
+    return next((found for rule in _RULES if (found := rule(answers)) is not None), None)
+
+
+# --- what else is worth asking -----------------------------------------------------------------------------
+
+
+def _still_to_ask(known: Product, answers: Answers) -> tuple[str, ...]:
+    """Where it tells its version, and what makes a likely name certain."""
+    if known.name == "lm-studio":
+        return ("/lmstudio-greeting",)
+    path, _ = VERSIONS.get(known.name, ("", ""))
+    silent = known is LLAMA_SERVER and (_answer(answers, MODELS).refused or _loading(answers))
+    return (path,) if path and not silent else ()
+
+
+def _conditional(answers: Answers) -> tuple[str, ...]:
+    """Only where they can mean something: `/health` of some gateways asks every model."""
+    health = (HEALTH,) if _is_plain_python(answers) else ()
+    return (*health, VERSION) if _may_be_locked_vllm(answers) else health
+
+
+def _is_plain_python(answers: Answers) -> bool:
+    return _header(answers, "server").startswith("BaseHTTP/") and not _owner(answers)
+
+
+def _may_be_locked_vllm(answers: Answers) -> bool:
+    return _answer(answers, MODELS).refused and _header(answers, "server") == "uvicorn"
 
 
 # --- what the answers hold ---------------------------------------------------------------------------------
@@ -206,42 +237,38 @@ def _answer(answers: Answers, path: str) -> ProbeAnswer:
     return answers.get(path, _NO_ANSWER)
 
 
+def _header(answers: Answers, name: str) -> str:
+    """Of the first two answers, whichever has it: what comes later may be a part of the server only."""
+    first = (_answer(answers, path).headers.get(name, "") for path in FIRST_STAGE)
+    return next(filter(None, first), "")
+
+
 def _may_be_server(answers: Answers) -> bool:
     """Whether asking on makes sense: a model list, a wish for a key, or one of the greetings."""
     models, root = _answer(answers, MODELS), _answer(answers, ROOT)
-    if _lists_models(models) or "Ollama is running" in root.text:
+    if _own(answers) is not None:
+        # Our control API has no models.
+        return models.lists_models
+    if models.lists_models or _greets_as_ollama(answers) or _by_greeting(answers) is not None:
         return True
-    if any(answer.headers.get("server", "").startswith("llama.cpp") for answer in (root, models)):
+    if _header(answers, "server").startswith("llama.cpp"):
         return True
-    return _refused(models) and not _asks_for_login(models)
+    # Old TGI: no list, and an empty page.
+    if models.status == 404 and root.ok and not root.body:
+        return True
+    return models.refused and not models.asks_for_login
 
 
-def _lists_models(models: ProbeAnswer) -> bool:
-    """A `data` list; null where Ollama has no model (with its `object`), not any JSON object."""
-    document = models.object()
-    data = document.get("data")
-    if data is None:
-        return "data" in document and document.get("object") == "list"
-    return isinstance(data, list) and all(isinstance(item, dict) and "id" in item for item in data[:5])
+def _greets_as_ollama(answers: Answers) -> bool:
+    return "Ollama is running" in _answer(answers, ROOT).text
 
 
-def _refused(answer: ProbeAnswer) -> bool:
-    return answer.status in (401, 403)
+def _loading(answers: Answers) -> bool:
+    return _answer(answers, MODELS).status == 503
 
 
-def _asks_for_login(answer: ProbeAnswer) -> bool:
-    """A router's or a printer's own login, which no model server uses."""
-    return (
-        answer.headers.get("www-authenticate", "")
-        .lower()
-        .startswith(("basic", "digest", "ntlm", "negotiate"))
-    )
-
-
-def _owner(models: ProbeAnswer) -> str:
-    data = models.object().get("data")
-    first = data[0] if isinstance(data, list) and data else None
-    owner = first.get("owned_by") if isinstance(first, dict) else None
+def _owner(answers: Answers) -> str:
+    owner = _answer(answers, MODELS).first_model.get("owned_by")
     return owner if isinstance(owner, str) else ""
 
 
@@ -255,34 +282,30 @@ def _imitates_ollama(tags: Mapping[str, JsonValue]) -> bool:
     return str(first.get("digest", "")).startswith("sha256:sglang") or family == "koboldcpp"
 
 
-def _version_path(known: Fingerprint) -> str | None:
-    if known.needs_key or known.loading:
-        return None
-    return {Engine.LLAMA_SERVER: _PROPS, Engine.VLLM: _VLLM_VERSION}.get(known.engine)
+def _version(known: Product, answers: Answers) -> str | None:
+    if known.name == OWN:
+        return _plain_version(_header(answers, OWN_HEADER).partition(";")[0])
+    path, name = VERSIONS.get(known.name, ("", ""))
+    return _plain_version(_answer(answers, path).object().get(name))
 
 
-def _version_of(answers: Answers, engine: Engine) -> str | None:
-    if engine is Engine.VLLM:
-        return _text_field(_answer(answers, _VLLM_VERSION).object(), "version")
-    if engine is Engine.LLAMA_SERVER:
-        return _text_field(_answer(answers, _PROPS).object(), "build_info")
-    return None
-
-
-def _text_field(document: Mapping[str, JsonValue], name: str) -> str | None:
-    value = document.get(name)
+def _plain_version(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= MAX_VERSION_CHARS else None
 
 
 def _reason(answers: Answers) -> str:
     """D1 to D4, D10: why this is not listed."""
     models = _answer(answers, MODELS)
+    if _own(answers) is not None:
+        return "It is Llama Runner itself."
     if models.status is None:
         return models.failure or "It does not answer."
     if 300 <= models.status < 400:
         return "It redirects elsewhere, which is not followed."
-    if _asks_for_login(models):
+    if models.asks_for_login:
         return "It asks for a login that no model server uses: not an LLM server."
+    if "<title>Open WebUI</title>" in _answer(answers, ROOT).text:
+        return "It is Open WebUI, which stands in front of model servers: not an LLM server itself."
     if not models.ok:
         return f"It answers {MODELS} with status {models.status}: not an LLM server."
     if models.text.lstrip().startswith("<"):

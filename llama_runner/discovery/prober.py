@@ -10,7 +10,8 @@ import httpx
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError, ServerError
 from llama_runner.discovery.answers import ProbeAnswer
-from llama_runner.discovery.fingerprint import MODELS, NotAServer, Verdict, next_paths, verdict
+from llama_runner.discovery.fingerprint import NotAServer, Verdict, next_paths, verdict
+from llama_runner.discovery.products import MODELS
 from llama_runner.net.connect import ConnectBudget
 from llama_runner.net.fetch import INLINE_BYTES, Reply, fetch
 

@@ -10,7 +10,8 @@ from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.browse import BROWSE_S, Offer, browse
 from llama_runner.discovery.examiner import Examiner, Rejected
-from llama_runner.discovery.networks import Network, ScanPlan, is_within
+from llama_runner.discovery.networks import Network, ScanPlan, is_loopback_host, is_within
+from llama_runner.discovery.products import OWN
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
 from llama_runner.discovery.scanner import Address, addresses_of, knock_all
 from llama_runner.net.connect import ConnectBudget, Knock
@@ -254,6 +255,8 @@ class Scan:
         self._asked += 1
         if isinstance(result, Rejected):
             self._rejected.append(result)
+        elif result.product == OWN and self._is_here(address) and self._registry.get(result.id) is None:
+            self._rejected.append(Rejected(address.base_url, "It is Llama Runner itself."))
         elif not self._is_known_by_another_address(address, result):
             self._registry.upsert(result)
             self._found.append(result)
@@ -261,6 +264,9 @@ class Scan:
             self._tell(self._asked, self._to_ask, phase="probe")
         else:
             self._tell(self._tried, self._total)
+
+    def _is_here(self, address: Address) -> bool:
+        return is_loopback_host(address.ip) or address.ip in self._own_hosts
 
     def _is_known_by_another_address(self, address: Address, record: ServerRecord) -> bool:
         """Whether a new find is a server of this machine that is listed as 127.0.0.1 already."""

@@ -35,6 +35,7 @@ def document(value: Any, *, status: int = 200, **headers: str) -> Reply:
 
 
 NOT_FOUND: Final = Reply(b"not found", 404)
+UVICORN: Final = {"Server": "uvicorn", "Content-Type": "text/html"}
 
 
 @dataclass(slots=True)
@@ -185,6 +186,157 @@ def koboldcpp(*ids: str) -> dict[str, Reply]:
 def generic(*ids: str) -> dict[str, Reply]:
     """Something OpenAI-compatible that gives nothing away."""
     return {"/v1/models": _models(None, *ids)}
+
+
+def sglang(*ids: str) -> dict[str, Reply]:
+    """SGLang, told to greet as Ollama, whose tags it imitates too."""
+    tags = [{"name": name, "digest": "sha256:sglang0", "details": {"format": "sglang"}} for name in ids]
+    return {
+        "/": Reply(b"Ollama is running", 200, UVICORN),
+        "/v1/models": _models("sglang", *ids, max_model_len=16384, root="x"),
+        "/api/version": document({"version": "0.12.0"}),
+        "/api/tags": document({"models": tags}),
+        "/server_info": document({"version": "0.5.3", "model_path": "x"}),
+        "/model_info": document({"model_path": "x", "is_generation": True}),
+    }
+
+
+def tgi(model: str, *, lists: bool = True) -> dict[str, Reply]:
+    """Text Generation Inference; an old one has no list of models."""
+    info = {
+        "model_id": model,
+        "model_sha": "abc",
+        "model_dtype": "torch.float16",
+        "max_concurrent_requests": 128,
+        "max_total_tokens": 4096,
+        "max_batch_total_tokens": 16000,
+        "version": "3.3.5",
+        "docker_label": "sha-abc",
+    }
+    listed = {"/v1/models": _models(model, model)} if lists else {}
+    return {"/": Reply(b""), "/info": document(info), "/health": Reply(b""), **listed}
+
+
+def local_ai(*ids: str) -> dict[str, Reply]:
+    """LocalAI, which imitates Ollama's routes."""
+    tags = [{"name": name, "digest": "", "details": {"family": ""}} for name in ids]
+    return {
+        "/": Reply(b"<html>LocalAI</html>"),
+        "/v1/models": _models(None, *ids),
+        "/.well-known/localai.json": document({"version": "v3.7.0", "endpoints": {"models": "/v1/models"}}),
+        "/readyz": Reply(b"OK"),
+        "/api/version": document({"version": "0.9.0"}),
+        "/api/tags": document({"models": tags}),
+        "/system": document({"backends": [], "loaded_models": []}),
+    }
+
+
+def lite_llm(*ids: str) -> dict[str, Reply]:
+    """LiteLLM without a master key."""
+    return {
+        "/": Reply(b"<html>LiteLLM API</html>", 200, UVICORN),
+        "/v1/models": _models("openai", *ids),
+        "/health/liveliness": document("I'm alive!"),
+        "/health/readiness": document(
+            {"status": "healthy", "db": "Not connected", "litellm_version": "1.80"}
+        ),
+    }
+
+
+def llama_swap(*ids: str) -> dict[str, Reply]:
+    """llama-swap: the llama-server inside shows through on other paths."""
+    built = {"version": "v175", "commit": "abc", "build_date": "2026-09-01"}
+    return {
+        "/": Reply(b"", 302, {"Location": "/ui"}),
+        "/v1/models": _models("llama-swap", *ids),
+        "/running": document({"running": []}),
+        "/api/version": document(built),
+        "/props": llama_server()["/props"],
+    }
+
+
+def lemonade(*ids: str) -> dict[str, Reply]:
+    """Lemonade, which imitates Ollama."""
+    health = {"status": "ok", "version": "10.0.0", "websocket_port": 9000, "all_models_loaded": []}
+    return {
+        "/v1/models": _models("lemonade", *ids),
+        "/v1/health": document(health),
+        "/api/version": document({"version": "0.16.1"}),
+        "/api/tags": document({"models": [{"name": name, "details": {}} for name in ids]}),
+    }
+
+
+def tabby_api(*ids: str) -> dict[str, Reply]:
+    """TabbyAPI: wants a key for its models, and has llama-server's /props."""
+    about = {"version": 0.1, "software": {"name": "TabbyAPI", "repository": "x"}}
+    return {
+        "/v1/models": document({"detail": "Please provide an API key"}, status=401),
+        "/.well-known/serviceinfo": document(about),
+        "/props": document({"default_generation_settings": {"n_ctx": 4096}, "total_slots": 1}),
+    }
+
+
+def aphrodite(*ids: str) -> dict[str, Reply]:
+    """Aphrodite Engine, a relative of vLLM."""
+    about = {"version": 0.2, "software": {"name": "Aphrodite Engine", "version": "0.10"}}
+    return {
+        "/v1/models": _models("pygmalionai", *ids, max_model_len=8192),
+        "/.well-known/serviceinfo": document(about),
+        "/version": document({"version": "0.10.0"}),
+    }
+
+
+def text_generation_webui(*ids: str) -> dict[str, Reply]:
+    """The API of text-generation-webui."""
+    return {
+        "/v1/models": _models("user", *ids),
+        "/v1/internal/health": document({"status": "ok"}),
+        "/v1/internal/model/info": document({"model_name": ids[0], "lora_names": [], "loader": "llama.cpp"}),
+    }
+
+
+def jan(*ids: str) -> dict[str, Reply]:
+    """Jan: wants a key and still describes itself."""
+    return {
+        "/v1/models": document({"error": "Unauthorized"}, status=401),
+        "/openapi.json": document({"openapi": "3.1", "info": {"title": "Jan API Server Endpoints"}}),
+    }
+
+
+def gpt4all(*ids: str) -> dict[str, Reply]:
+    """GPT4All: its ids are names for people."""
+    return {"/v1/models": _models("humanity", *ids)}
+
+
+def mlx_lm(*ids: str) -> dict[str, Reply]:
+    """mlx_lm.server, on Python's own web server."""
+    server = {"Server": "BaseHTTP/0.6 Python/3.12.1", "Content-Type": "application/json"}
+    return {
+        "/": Reply(b"Not Found", 404, server),
+        "/v1/models": Reply(_models(None, *ids).body, 200, server),
+        "/health": Reply(b'{"status": "ok"}', 200, server),
+    }
+
+
+def docker_model_runner(*ids: str) -> dict[str, Reply]:
+    """Docker Model Runner; older ones have their models below /engines only."""
+    return {
+        "/": Reply(b"Docker Model Runner is running"),
+        "/v1/models": _models("docker", *ids),
+        "/engines/v1/models": _models("docker", *ids),
+    }
+
+
+def anthropic(*ids: str) -> dict[str, Reply]:
+    """A server of the Messages API, as it answers without a key."""
+    error = {"type": "authentication_error", "message": "x-api-key header is required"}
+    return {"/v1/models": document({"type": "error", "error": error}, status=401)}
+
+
+def anthropic_without_key(*ids: str) -> dict[str, Reply]:
+    """A local server of the Messages API."""
+    data = [{"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01"} for name in ids]
+    return {"/v1/models": document({"data": data, "has_more": False, "first_id": None, "last_id": None})}
 
 
 @asynccontextmanager

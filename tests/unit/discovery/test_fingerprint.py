@@ -6,14 +6,8 @@ import pytest
 
 from llama_runner.backends.base import Engine
 from llama_runner.discovery.answers import ProbeAnswer
-from llama_runner.discovery.fingerprint import (
-    FIRST_STAGE,
-    Fingerprint,
-    NotAServer,
-    Verdict,
-    next_paths,
-    verdict,
-)
+from llama_runner.discovery.fingerprint import Fingerprint, NotAServer, Verdict, next_paths, verdict
+from llama_runner.discovery.products import FIRST_STAGE
 from llama_runner.discovery.registry import Certainty
 from tests.fakes import model_servers
 from tests.fakes.model_servers import NOT_FOUND, Reply, document
@@ -80,7 +74,7 @@ def test_vllm_is_known_by_the_owner_of_its_models() -> None:
 def test_koboldcpp_is_not_taken_for_the_servers_it_imitates() -> None:
     found = named(model_servers.koboldcpp("k"))
 
-    assert (found.engine, found.product) == (Engine.OPENAI, "koboldcpp")
+    assert (found.engine, found.product, found.version) == (Engine.KOBOLDCPP, "koboldcpp", "1.90")
 
 
 def test_koboldcpp_without_an_owner_is_known_by_its_own_path() -> None:
@@ -115,12 +109,101 @@ def test_old_llama_server_behind_no_header_is_known_by_its_props() -> None:
     assert named(routes).engine is Engine.LLAMA_SERVER
 
 
-def test_litellm_and_localai_are_told_apart() -> None:
-    lite = {**model_servers.generic("m"), "/health/liveliness": document("I'm alive!")}
-    local = {**model_servers.generic("m"), "/.well-known/localai.json": document({"version": "3.1"})}
+@pytest.mark.parametrize(
+    ("routes", "engine", "product", "certainty", "version"),
+    [
+        (model_servers.sglang("m"), Engine.SGLANG, "sglang", "certain", "0.5.3"),
+        (model_servers.tgi("m"), Engine.TGI, "tgi", "certain", "3.3.5"),
+        (model_servers.tgi("m", lists=False), Engine.TGI, "tgi", "certain", "3.3.5"),
+        (model_servers.local_ai("m"), Engine.LOCALAI, "localai", "certain", "v3.7.0"),
+        (model_servers.koboldcpp("m"), Engine.KOBOLDCPP, "koboldcpp", "certain", "1.90"),
+        (model_servers.lite_llm("m"), Engine.LITELLM, "litellm", "certain", "1.80"),
+        (model_servers.llama_swap("m"), Engine.LLAMA_SWAP, "llama-swap", "certain", "v175"),
+        (model_servers.llama_swap(), Engine.LLAMA_SWAP, "llama-swap", "certain", "v175"),
+        (model_servers.lemonade("m"), Engine.OPENAI, "lemonade", "certain", "10.0.0"),
+        (model_servers.lemonade(), Engine.OPENAI, "lemonade", "certain", "10.0.0"),
+        (model_servers.tabby_api("m"), Engine.OPENAI, "tabbyapi", "certain", None),
+        (model_servers.aphrodite("m"), Engine.OPENAI, "aphrodite", "certain", "0.10.0"),
+        (model_servers.text_generation_webui("m"), Engine.OPENAI, "text-generation-webui", "certain", None),
+        (model_servers.jan("m"), Engine.OPENAI, "jan", "certain", None),
+        (model_servers.gpt4all("Big Model"), Engine.OPENAI, "gpt4all", "certain", None),
+        (model_servers.mlx_lm("m"), Engine.OPENAI, "mlx-lm", "likely", None),
+        (model_servers.docker_model_runner("m"), Engine.OPENAI, "docker-model-runner", "certain", None),
+        (model_servers.anthropic("m"), Engine.ANTHROPIC, "anthropic", "likely", None),
+        (model_servers.anthropic_without_key("m"), Engine.ANTHROPIC, "anthropic", "likely", None),
+    ],
+)
+def test_every_known_server_is_told_from_those_it_resembles(
+    routes: dict[str, Reply], engine: Engine, product: str, certainty: str, version: str | None
+) -> None:
+    found = named(routes)
 
-    assert named(lite).product == "litellm"
-    assert named(local).product == "localai"
+    assert (found.engine, found.product, found.certainty, found.version) == (
+        *(engine, product, certainty, version),
+    )
+
+
+@pytest.mark.parametrize("routes", [model_servers.jan("m"), model_servers.tabby_api("m")])
+def test_a_server_that_is_known_without_its_key_still_says_that_it_needs_one(
+    routes: dict[str, Reply],
+) -> None:
+    assert named(routes).needs_key
+
+
+def test_a_server_that_answers_everything_alike_is_none_of_those_with_paths_of_their_own() -> None:
+    """Its model list comes on every path, with a version and a status in it."""
+    same = document({"object": "list", "data": [{"id": "m"}], "version": "1.0", "status": "ok"})
+
+    found = named({}, otherwise=same)
+
+    assert (found.engine, found.product) == (Engine.OPENAI, "openai-compatible")
+
+
+def test_a_vllm_that_guards_its_models_is_known_by_what_it_does_not_guard() -> None:
+    routes = {
+        "/v1/models": document({"error": "Unauthorized"}, status=401, Server="uvicorn"),
+        "/version": document({"version": "0.11.0"}),
+    }
+
+    found = named(routes)
+
+    assert (found.engine, found.certainty, found.needs_key) == (Engine.VLLM, Certainty.LIKELY, True)
+    assert found.version == "0.11.0"
+
+
+def test_health_is_asked_only_of_what_may_be_mlx() -> None:
+    """Some gateways ask every model they know when somebody looks at /health."""
+    _, asked = ask(model_servers.generic("m"))
+    _, asked_of_python = ask(model_servers.mlx_lm("m"))
+
+    assert "/health" not in asked
+    assert "/health" in asked_of_python
+
+
+def test_any_server_on_pythons_own_web_server_is_not_mlx() -> None:
+    routes = model_servers.mlx_lm("m")
+    routes["/health"] = document({"status": "ok", "name": "mine"})
+
+    assert named(routes).product == "openai-compatible"
+
+
+def test_open_webui_is_named_and_not_listed() -> None:
+    page = Reply(b"<!doctype html><html><head><title>Open WebUI</title></head></html>")
+
+    assert "Open WebUI" in refused({}, otherwise=page)
+
+
+def test_an_empty_page_with_nothing_behind_it_is_no_server() -> None:
+    assert "status 404" in refused({"/": Reply(b"")})
+
+
+def test_our_own_listener_is_no_stranger() -> None:
+    ours = {"X-Llama-Runner": "1.2.3; step=local"}
+    control = Reply(b'{"error":{"kind":"refused"}}', 401, ours)
+    proxy = {**model_servers.ollama("m"), "/": Reply(b"Ollama is running", 200, ours)}
+
+    assert refused({}, otherwise=control) == "It is Llama Runner itself."
+    assert (named(proxy).product, named(proxy).version) == ("llama-runner", "1.2.3")
 
 
 def test_a_key_that_is_wanted_is_proof_of_life() -> None:

@@ -17,7 +17,7 @@ from llama_runner.core.errors import LlamaRunnerError, StorageError, UsageError
 from llama_runner.core.files import read_bounded, write_atomic
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.core.logs import hide_from_logs
-from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource
+from llama_runner.discovery.registry import Removed, ServerRecord, ServerRegistry, ServerSource
 from llama_runner.net.keys import is_safe_for_keys, origin_of, parse_api_key
 from llama_runner.system.keyrings import KeyringError, SystemKeyring
 
@@ -270,6 +270,19 @@ class ServerKeys:
         hide_from_logs(key)
         self._registry.set_key(record.id, key)
         return ""
+
+    async def drop(self, base_url: str) -> None:
+        """Forget what is kept for a server that is off the list. Raises KeyringError, StorageError."""
+        await self._store.forget(origin_of(base_url))
+
+    async def put_back(self, removed: Removed) -> None:
+        """Keep the key of a server that came back where it was. Raises KeyringError, StorageError."""
+        record = removed.record
+        if removed.api_key is not None and record.key_place in tuple(KeyPlace):
+            plain_http = not is_safe_for_keys(record.base_url)
+            await self._store.put(
+                origin_of(record.base_url), removed.api_key, KeyPlace(record.key_place), plain_http=plain_http
+            )
 
     def show(self, server_id: str) -> None:
         """Have the server's record say where its key is."""

@@ -138,17 +138,23 @@ class DiscoveryManager:
             await asyncio.wait({task})
 
     async def add(
-        self, url: str, api_key: str | None = None, *, key_over_plain_http: bool = False
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        place: KeyPlace | None = None,
+        key_over_plain_http: bool = False,
     ) -> ServerRecord:
         """Add a server by its URL and ask it what it is. It is kept, also when it is offline now.
 
-        The key stays in memory: it has to be given again after a restart.
-
         Args:
+            place: Where to keep the key; None: where a key of this server is kept already, or in memory.
             key_over_plain_http: The person agreed to send the key unencrypted to another machine (R11).
 
         Raises:
-            UsageError: The URL or the key is none, or the key would travel unencrypted.
+            UsageError: The URL or the key is none.
+            UnencryptedKeyError: The key would travel unencrypted, and nobody agreed.
+            KeyringError: The keyring cannot take the key, which is in memory now; the server is in the list.
             StorageError: It could not be saved; it is in the list all the same.
         """
         record = await self.ask(url, api_key, key_over_plain_http=key_over_plain_http)
@@ -156,7 +162,10 @@ class DiscoveryManager:
         if record.source is not ServerSource.SERVICE:
             record = self._registry.edit(record.id, source=ServerSource.MANUAL)
         await self._keeper.keep()
-        return record
+        if api_key and self._registry.has_key(record.id):
+            place = place or self._keys.place(record.id) or KeyPlace.MEMORY
+            await self._keys.set(record.id, api_key, place, agreed=key_over_plain_http)
+        return self._registry.known(record.id)
 
     async def ask(
         self, url: str, api_key: str | None = None, *, key_over_plain_http: bool = False
@@ -164,7 +173,8 @@ class DiscoveryManager:
         """What is at a URL, without adding it to the list; its key is kept for `registry.endpoint`.
 
         Raises:
-            UsageError: The URL or the key is none, or the key would travel unencrypted.
+            UsageError: The URL or the key is none.
+            UnencryptedKeyError: The key would travel unencrypted, and nobody agreed.
         """
         base_url = parse_server_url(url)
         key = None if api_key is None else parse_api_key(api_key)
@@ -186,23 +196,33 @@ class DiscoveryManager:
         Raises:
             UsageError: It is a model loaded here.
             NotFoundError: It is not known.
-            StorageError: The list could not be saved; it is off the list all the same.
+            StorageError: The list could not be saved, or its key is still kept; it is off the list all the
+                same.
         """
-        removed = self._taken_off(self._registry.known(server_id))
+        record = self._registry.known(server_id)
+        # Not known to this run perhaps, and without it `restore` could not put it back.
+        await self._keys.fetch(record)
+        removed = self._taken_off(record)
         await self._keeper.keep()
+        await self._keys.drop(record.base_url)
         return removed
 
     async def restore(self, removed: Removed) -> None:
-        """Put a server back where it was. Raises StorageError."""
+        """Put a server back where it was, and its key. Raises StorageError."""
         self._registry.restore(removed)
+        await self._keys.put_back(removed)
         self._checker.look_again()
         await self._keeper.keep()
 
     async def forget_found(self) -> tuple[Removed, ...]:
         """Forget every server that a scan found and nobody marked or noted. Raises StorageError."""
         plain = [r for r in self._registry.records if r.source is ServerSource.FOUND and not r.is_marked]
+        for record in plain:
+            await self._keys.fetch(record)
         removed = tuple(self._taken_off(record) for record in plain)
         await self._keeper.keep()
+        for record in plain:
+            await self._keys.drop(record.base_url)
         return removed
 
     async def set_favourite(self, server_id: str, favourite: bool) -> ServerRecord:

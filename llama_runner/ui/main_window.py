@@ -29,7 +29,7 @@ from llama_runner.ui.monitor_dock import FOLDED_HEIGHT, MonitorDock
 from llama_runner.ui.notices import NoticeBar, Notices, NoticesDialog
 from llama_runner.ui.reporter import Reporter
 from llama_runner.ui.status_bar import StatusBar
-from llama_runner.ui.tabs import TABS, Severity, TabEntry
+from llama_runner.ui.tabs import TABS, Severity, TabEntry, TakesModels
 from llama_runner.ui.theme import ICON_SIZE, Theme, ThemeMode
 from llama_runner.ui.widgets.states import Action, StatePage, describe_error
 
@@ -270,6 +270,12 @@ class MainWindow(QMainWindow):
         """See `Shell`."""
         self._navigation.setCurrentRow(self._row_of(key))
 
+    def hand_over(self, key: str, server_id: str, model_id: str) -> None:
+        """See `Shell`."""
+        tab = self._tab(TABS[self._row_of(key)])
+        if isinstance(tab, TakesModels):
+            tab.take_model(server_id, model_id)
+
     # --- tabs ----------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -280,11 +286,16 @@ class MainWindow(QMainWindow):
     def _show_tab(self, row: int) -> None:
         if self.workspace is None or row < 0:
             return
-        entry = TABS[row]
-        if entry.key not in self._tabs:
+        tab = self._tab(TABS[row])
+        if tab is not None:
+            self._stack.setCurrentWidget(tab)
+
+    def _tab(self, entry: TabEntry) -> QWidget | None:
+        """The tab, made when it is first needed; None without a workspace."""
+        if self.workspace is not None and entry.key not in self._tabs:
             self._tabs[entry.key] = self._make_tab(entry, self.workspace)
             self._stack.addWidget(self._tabs[entry.key])
-        self._stack.setCurrentWidget(self._tabs[entry.key])
+        return self._tabs.get(entry.key)
 
     def _make_tab(self, entry: TabEntry, workspace: "Workspace") -> QWidget:
         try:

@@ -38,6 +38,7 @@ class Shell(QObject):
         self.errors: list[BaseException] = []
         self.opened: list[str] = []
         self.picked: list[tuple[str, str | None]] = []
+        self.handed_over: list[tuple[str, str, str]] = []
         self._target: Target | None = None
 
     @property
@@ -63,6 +64,9 @@ class Shell(QObject):
 
     def open_tab(self, key: str) -> None:
         self.opened.append(key)
+
+    def hand_over(self, key: str, server_id: str, model_id: str) -> None:
+        self.handed_over.append((key, server_id, model_id))
 
     def open_settings(self) -> None:
         self.opened.append("settings")

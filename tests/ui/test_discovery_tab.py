@@ -1,24 +1,41 @@
-"""The discovery tab against a real server, a closed port and nonsense."""
+"""The discovery tab against real servers, closed ports and nonsense, used as a person would."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from PySide6.QtWidgets import QLineEdit, QMessageBox, QWidget
+from PySide6.QtCore import QItemSelectionModel, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDialog,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QWidget,
+)
 
+from llama_runner.backends.base import Engine
+from llama_runner.backends.models import ContextSource, ModelInfo
 from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import create_folders, home_at
-from llama_runner.discovery.registry import ServerRecord, ServerStatus
+from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
+from llama_runner.ui.async_slots import TaskBag
 from llama_runner.ui.main_window import MainWindow
-from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.tables import DataTable
-from tests.fakes.metronome import Metronome
+from tests.fakes.metronome import Metronome, start_metronome
 from tests.ui.tab_support import open_questions, until
-from tests.ui.window_support import press, use_window
+from tests.ui.window_support import cells, press, use_window
 
 W = TypeVar("W", bound=QWidget)
+
+TABLE = "Servers and models"
 
 
 def only_ports(home: Path, *ports: int) -> None:
@@ -38,10 +55,28 @@ def by_name(root: QWidget, kind: type[W], name: str) -> W:
     return next(w for w in root.findChildren(kind) if w.accessibleName() == name)
 
 
-def add(tab: QWidget, url: str, key: str = "") -> None:
-    by_name(tab, QLineEdit, "Address of a server to add").setText(url)
-    by_name(tab, QLineEdit, "API key of the server to add").setText(key)
-    press(tab, "Add")
+def table_of(tab: QWidget) -> "DataTable[object]":
+    return by_name(tab, DataTable, TABLE)
+
+
+def dialog_of(tab: QWidget) -> QDialog:
+    return next(d for d in tab.findChildren(QDialog) if d.isVisible())
+
+
+async def add(tab: QWidget, url: str, key: str = "", *, place: str = "") -> QDialog:
+    """Fill in the dialog and press Add."""
+    press(tab, "Add a server…")
+    dialog = dialog_of(tab)
+    fill(dialog, url, key, place=place)
+    press(dialog, "Add")
+    return dialog
+
+
+def fill(dialog: QDialog, url: str, key: str = "", *, place: str = "") -> None:
+    by_name(dialog, QLineEdit, "Address of a server to add").setText(url)
+    by_name(dialog, QLineEdit, "API key").setText(key)
+    if place:
+        by_name(dialog, QComboBox, "Where the key is kept").setCurrentText(place)
 
 
 def tab_of(window: MainWindow) -> QWidget:
@@ -56,6 +91,45 @@ def records(window: MainWindow) -> tuple[ServerRecord, ...]:
     return window.workspace.registry.records
 
 
+async def quiet(tab: QWidget) -> None:
+    """Until nothing that was started in the tab runs any more: a second click meanwhile does nothing."""
+    await until(lambda: not any(bag.tasks for bag in tab.findChildren(TaskBag)))
+
+
+def outcome(window: MainWindow) -> str:
+    return by_name(window, PlainLabel, "Outcome of the last action").text()
+
+
+def lan_server(**changes: object) -> ServerRecord:
+    """A server that a scan found on another machine; nothing answers there, and nothing asks."""
+    record = ServerRecord(
+        id="http://192.0.2.7:8080",
+        base_url="http://192.0.2.7:8080",
+        engine=Engine.OLLAMA,
+        product="ollama",
+        certainty=Certainty.CERTAIN,
+        status=ServerStatus.ONLINE,
+        source=ServerSource.FOUND,
+        version="0.9.1",
+        latency_s=0.0123,
+        models=(
+            ModelInfo("qwen3:8b", context_length=8192, context_source=ContextSource.SLOT),
+            ModelInfo("llava", capabilities=("completion", "vision"), loaded=True),
+        ),
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]  # names of its fields
+
+
+def put(window: MainWindow, *added: ServerRecord) -> None:
+    """Known servers; the background does not ask them."""
+    assert window.workspace is not None
+    for record in added:
+        window.workspace.registry.upsert(record)
+
+
+# --- finding -----------------------------------------------------------------------------------------------
+
+
 def test_a_scan_finds_a_server_and_one_click_makes_it_the_target(home: Path, metronome: Metronome) -> None:
     only_ports(home, urlsplit(metronome.url).port or 0, closed_port())
 
@@ -64,35 +138,67 @@ def test_a_scan_finds_a_server_and_one_click_makes_it_the_target(home: Path, met
         assert any("No servers yet" in label.text() for label in tab.findChildren(PlainLabel))
         press(tab, "Scan this computer")
         await until(lambda: records(window))
-        table = by_name(tab, DataTable, "Known servers")
+        table = table_of(tab)
         await until(lambda: table.model().rowCount() == 1)
-        await until(lambda: table.isVisible())
+        await until(table.isVisible)
         press(tab, "Use as target")
+        await until(lambda: "Target:" in outcome(window))
         assert window.target is not None
         assert window.target.endpoint.base_url == metronome.url
+        assert tab.isVisible()
         table.selectAll()
         copied = table.as_text().split("\n")
-        assert copied[0].startswith("Status\tAddress\tEngine")
-        assert "● online" in copied[1]
+        assert copied[0].startswith("★\tStatus\tModel\tServer\tEngine")
+        assert "● online\tmetronome\t" in copied[1]
+        press(tab, "Chat")
+        await until(lambda: not tab.isVisible())
 
     assert use_window(home, work) == 0
 
 
-def test_a_server_is_added_checked_and_removed(home: Path, metronome: Metronome) -> None:
+def test_nothing_runs_then_a_server_is_started_and_found(home: Path) -> None:
+    port = closed_port()
+    only_ports(home, port)
+
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        add(tab, metronome.url + "/v1")
-        await until(lambda: records(window))
+        press(tab, "Scan this computer")
+        await until(lambda: any("No server answered" in x.text() for x in tab.findChildren(PlainLabel)))
+        metronome = start_metronome(port=port)
+        try:
+            press(tab, "Scan again")
+            await until(lambda: table_of(tab).isVisible())
+            assert cells(table_of(tab))[0][1] == "● online"
+        finally:
+            metronome.close()
+        press(tab, "Check")
+        await until(lambda: cells(table_of(tab))[0][1] == "○ offline")
+        problem = by_name(tab, PlainLabel, "What is wrong with the chosen server")
+        await until(problem.isVisible)
+        assert "Start the server" in problem.text()
+
+    assert use_window(home, work) == 0
+
+
+# --- adding ------------------------------------------------------------------------------------------------
+
+
+def test_a_server_is_added_checked_removed_and_brought_back(home: Path, metronome: Metronome) -> None:
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        await add(tab, metronome.url + "/v1")
+        table = table_of(tab)
+        await until(lambda: table.current is not None)
         assert records(window)[0].base_url == metronome.url
         assert records(window)[0].status is ServerStatus.ONLINE
-        await until(lambda: by_name(tab, DataTable, "Known servers").current is not None)
         press(tab, "Check")
         press(tab, "Remove")
-        await until(open_questions)
-        box = open_questions()[0]
-        assert urlsplit(metronome.url).netloc in box.text()
-        next(b for b in box.buttons() if b.text() == "Remove").click()
         await until(lambda: not records(window))
+        await quiet(tab)
+        assert any(metronome.url.partition("//")[2] in x.text() for x in tab.findChildren(NameLabel))
+        press(tab, "Undo")
+        await until(lambda: records(window))
+        await until(lambda: table.current is not None)
 
     assert use_window(home, work) == 0
 
@@ -100,12 +206,15 @@ def test_a_server_is_added_checked_and_removed(home: Path, metronome: Metronome)
 def test_an_unreachable_server_is_kept_and_told(home: Path) -> None:
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        add(tab, f"http://127.0.0.1:{closed_port()}")
+        await add(tab, f"http://127.0.0.1:{closed_port()}")
         await until(lambda: records(window))
         assert records(window)[0].status is ServerStatus.OFFLINE
         problem = by_name(tab, PlainLabel, "What is wrong with the chosen server")
         await until(problem.isVisible)
         assert problem.text()
+        chat = by_name(tab, QPushButton, "Chat")
+        assert not chat.isEnabled()
+        assert "Nothing listens" in chat.toolTip() or "offline" in chat.toolTip() or chat.toolTip()
 
     assert use_window(home, work) == 0
 
@@ -115,16 +224,52 @@ def test_what_is_no_address_is_told_beside_the_field(home: Path) -> None:
 
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        for bad in ("ftp://x", "http://user:pw@127.0.0.1:1", "http://127.0.0.1:99999", "not a url"):
-            add(tab, bad)
-            problem = by_name(tab, PlainLabel, "Why the server could not be added")
+        press(tab, "Add a server…")
+        dialog = dialog_of(tab)
+        problem = by_name(dialog, PlainLabel, "Why it did not work")
+        for bad in ("ftp://x", "http://user:pw@127.0.0.1:1", "http://127.0.0.1:99999", "not a url", ""):
+            fill(dialog, bad)
+            press(dialog, "Add")
             await until(problem.isVisible)
             assert problem.text()
-            by_name(tab, QLineEdit, "Address of a server to add").setText("")
+            fill(dialog, "x")
+            assert not problem.isVisible()
         assert records(window) == ()
         assert window.notices.all == ()
+        QTest.keyClick(dialog, Qt.Key.Key_Escape)
+        await until(lambda: not tab.findChildren(QDialog))
 
     assert use_window(home, work) == 0
+
+
+def test_a_server_that_wants_a_key_says_so_and_takes_it(home: Path) -> None:
+    metronome = start_metronome(api_key="sk-right")
+
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        await add(tab, metronome.url)
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 1)
+        await until(lambda: cells(table)[0][1] == "◐ needs a key")
+        for key, status in (("sk-wrong", "◐ needs a key"), ("sk-right", "● online")):
+            press(tab, "API key…")
+            dialog = dialog_of(tab)
+            by_name(dialog, QLineEdit, "API key").setText(key)
+            by_name(dialog, QComboBox, "Where the key is kept").setCurrentText(
+                "Memory, until the program ends"
+            )
+            press(dialog, "Use this key")
+            await until(lambda: not tab.findChildren(QDialog))
+            await until(lambda: cells(table)[0][1] == status)  # noqa: B023
+        press(tab, "API key…")
+        press(dialog_of(tab), "Forget the key")
+        await until(lambda: cells(table)[0][1] == "◐ needs a key")
+        assert "sk-right" not in repr(records(window))
+
+    try:
+        assert use_window(home, work) == 0
+    finally:
+        metronome.close()
 
 
 def test_a_key_is_not_sent_unencrypted_to_another_machine_without_a_yes(home: Path) -> None:
@@ -132,12 +277,210 @@ def test_a_key_is_not_sent_unencrypted_to_another_machine_without_a_yes(home: Pa
 
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        add(tab, "http://192.0.2.1:8080", "sk-secret")
+        dialog = await add(tab, "http://192.0.2.1:8080", "sk-secret")
         await until(open_questions)
-        box: QMessageBox = open_questions()[0]
+        box = open_questions()[0]
         assert "192.0.2.1" in box.text()
         box.reject()
         await until(lambda: not open_questions())
         assert records(window) == ()
+        dialog.reject()
+
+    assert use_window(home, work) == 0
+
+
+# --- using -------------------------------------------------------------------------------------------------
+
+
+def test_another_computer_is_used_only_after_one_yes_that_is_remembered(home: Path) -> None:
+    """R11: confirmed once, then trusted; a no leaves everything as it is."""
+
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server())
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 2)
+        for word in ("Cancel", "Use it"):
+            press(tab, "Use as target")
+            await until(open_questions)
+            box = open_questions()[0]
+            assert "192.0.2.7:8080" in box.text() and "unencrypted" in box.text()
+            next(b for b in box.buttons() if b.text().replace("&", "") == word).click()
+            await quiet(tab)
+        await until(lambda: records(window)[0].trusted)
+        await until(lambda: window.target is not None)
+        press(tab, "Add to arena")
+        assert open_questions() == []
+
+    assert use_window(home, work) == 0
+
+
+def test_several_models_go_to_the_arena_at_once_and_one_to_the_load_test(home: Path) -> None:
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server(trusted=True))
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 2)
+        table.selectAll()
+        press(tab, "Add to arena")
+        await until(lambda: window.findChild(QWidget, "tab_arena") is not None)
+        assert tab.isVisible()
+        arena = window.findChild(QWidget, "tab_arena")
+        assert arena is not None
+        chosen = arena.findChild(PlainLabel, "arena-chosen")
+        assert chosen is not None
+        assert chosen.text().startswith("2 of 2 chosen")
+        table.selectRow(1)
+        press(tab, "Load test")
+        await until(lambda: not tab.isVisible())
+        assert window.target is not None
+        assert window.target.model_id == "llava"
+
+    assert use_window(home, work) == 0
+
+
+def test_a_changed_server_is_not_used_before_it_is_trusted(home: Path, metronome: Metronome) -> None:
+    """D13: the warning stands in the details, and one button ends it."""
+
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        await add(tab, metronome.url)
+        await until(lambda: records(window))
+        assert window.workspace is not None
+        window.workspace.registry.edit(records(window)[0].id, changed="It was vllm and now is ollama.")
+        warning = by_name(tab, PlainLabel, "Warning about the chosen server")
+        await until(warning.isVisible)
+        assert "It was vllm" in warning.text()
+        assert cells(table_of(tab))[0][1] == "⚠ changed"
+        assert not by_name(tab, QPushButton, "Chat").isEnabled()
+        press(tab, "Trust it")
+        await until(lambda: not warning.isVisible())
+        await until(lambda: cells(table_of(tab))[0][1] == "● online")
+
+    assert use_window(home, work) == 0
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+
+def test_rows_show_what_is_known_and_the_filter_looks_through_all_of_it(home: Path) -> None:
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1", models=(), note="attic"))
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 3)
+        first = cells(table)[0]
+        assert first[1:8] == [
+            "● online",
+            "qwen3:8b",
+            "192.0.2.7:8080",
+            "ollama",
+            "12.3 ms",
+            "8,192 slot",
+            "–",
+        ]
+        assert cells(table)[1][7] == "vision"
+        assert cells(table)[2][2] == "–"
+        field = by_name(tab, QLineEdit, "Filter servers and models")
+        for text, shown in (("VISION ollama", 1), ("attic", 1), ("192.0.2", 3), ("nothing", 0), ("", 3)):
+            field.setText(text)
+            assert table.model().rowCount() == shown
+        count = by_name(tab, PlainLabel, "How many are shown")
+        assert count.text() == "2 models on 2 servers"
+
+    assert use_window(home, work) == 0
+
+
+def test_a_favourite_stands_on_top_and_a_note_is_kept_by_itself(home: Path) -> None:
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1"))
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 4)
+        table.selectRow(2)
+        press(tab, "Favourite")
+        await until(lambda: cells(table)[0][0] == "★")
+        assert cells(table)[0][3] == "192.0.2.8:1"
+        note = by_name(tab, QPlainTextEdit, "Note about the server")
+        note.setPlainText("belongs to <b>Ann</b>")
+        await until(lambda: window.workspace and window.workspace.registry.known("b").note)
+        note.setPlainText("gone on to the next row")
+        table.selectRow(3)
+        table.selectRow(2)
+        await until(lambda: "next row" in window.workspace.registry.known("b").note)  # type: ignore[union-attr]
+
+    assert use_window(home, work) == 0
+
+
+def test_two_thousand_models_with_names_from_hell_are_shown_and_found(home: Path) -> None:
+    """D5, D7, U15."""
+    names = [f"model-{n}" for n in range(1998)] + ["<img src=file:///x>\u202e\n" + "x" * 10_000, "model-0"]
+
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server(models=tuple(ModelInfo(name) for name in names)))
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 2000)
+        by_name(tab, QLineEdit, "Filter servers and models").setText("<img")
+        assert table.model().rowCount() == 1
+        shown = cells(table)[0][2]
+        assert shown.startswith("<img src=file:///x>⟨U+202E⟩␊") and len(shown) <= 256
+        table.selectRow(0)
+        title = by_name(tab, NameLabel, "Chosen model")
+        assert title.text().startswith("<img") and title.textFormat() is Qt.TextFormat.PlainText
+        assert tab.width() <= window.width()
+
+    assert use_window(home, work) == 0
+
+
+def test_the_whole_tab_works_by_keyboard_alone(home: Path, metronome: Metronome) -> None:
+    only_ports(home, urlsplit(metronome.url).port or 0)
+
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        tab.setFocus()
+        QTest.keyClick(tab, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+        await until(lambda: table_of(tab).isVisible())
+        table = table_of(tab)
+        QTest.keyClick(tab, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        field = by_name(tab, QLineEdit, "Filter servers and models")
+        await until(field.hasFocus)
+        QTest.keyClicks(field, "metro")
+        QTest.keyClick(field, Qt.Key.Key_Return)
+        assert table.hasFocus() and table.current is not None
+        QTest.keyClick(table, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
+        await until(lambda: records(window)[0].favourite)
+        QTest.keyClick(table, Qt.Key.Key_Delete)
+        await until(lambda: not records(window))
+        await quiet(tab)
+        focus = QApplication.focusWidget()
+        assert focus is not None and tab.isAncestorOf(focus)
+        QTest.keyClick(focus, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        await until(lambda: records(window))
+        await until(lambda: table.current is not None)
+        table.setFocus()
+        QTest.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+        assert "metronome" in QGuiApplication.clipboard().text()
+        QTest.keyClick(table, Qt.Key.Key_Return)
+        await until(lambda: not tab.isVisible())
+        assert window.target is not None
+
+    assert use_window(home, work) == 0
+
+
+def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Path) -> None:
+    async def work(window: MainWindow) -> None:
+        tab = tab_of(window)
+        put(window, lan_server(status=ServerStatus.OFFLINE, problem="Nothing listens there."))
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 2)
+        table.selectionModel().select(table.model().index(0, 0), QItemSelectionModel.SelectionFlag.Clear)
+        table.clearSelection()
+        names = [action.text() for action in table.actions()]
+        assert names[0] == "Chat" and "Remove" in names and names[-1] == "Copy rows"
+        chat = table.actions()[0]
+        assert not chat.isEnabled() and "Choose one row first." in chat.toolTip()
+        table.selectRow(0)
+        assert "Nothing listens there." in chat.toolTip()
 
     assert use_window(home, work) == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, SignalInstance
 from PySide6.QtWidgets import QWidget
@@ -71,6 +71,19 @@ class Shell(Protocol):
 
     def open_tab(self, key: str) -> None:
         """Bring the tab with this key to the front."""
+        ...
+
+    def hand_over(self, key: str, server_id: str, model_id: str) -> None:
+        """Give a model to a tab that holds a choice of its own (`TakesModels`), without showing that tab."""
+        ...
+
+
+@runtime_checkable
+class TakesModels(Protocol):
+    """A tab with models of its own choice."""
+
+    def take_model(self, server_id: str, model_id: str) -> None:
+        """Add a model of a server of the registry. Raises NotFoundError."""
         ...
 
 

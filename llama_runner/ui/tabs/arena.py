@@ -205,6 +205,12 @@ class ArenaTab(QWidget):
             self._picker.tick_target(target)
         self._show_choice()
 
+    def take_model(self, server_id: str, model_id: str) -> None:
+        """See `TakesModels`."""
+        self._follow_registry()
+        self._picker.tick_target(self._workspace.registry.target(server_id, model_id))
+        self._show_choice()
+
     def _most(self) -> int:
         return min(self._workspace.settings.arena.max_entries, MAX_ENTRIES)
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
+    QApplication,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
@@ -106,6 +107,10 @@ class StatePage(QWidget):
             button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
             button.clicked.connect(lambda _=False, act=act: act())
             self._buttons.addWidget(button)
+            # Not when the layout gets to it: what is not shown yet cannot take the focus.
+            button.show()
+            if number == 0:
+                self.setFocusProxy(button)
 
     def _toggle_details(self, shown: bool) -> None:
         self._details.setVisible(shown)
@@ -142,24 +147,32 @@ class StateStack(QStackedWidget):
 
     def show_content(self) -> None:
         """The content."""
-        self.setCurrentWidget(self._content)
+        self._bring(self._content)
+
+    def _bring(self, page: QWidget) -> None:
+        """To the front. The keyboard's focus goes along: hidden, it would end up anywhere in the window."""
+        focus = QApplication.focusWidget()
+        had_focus = focus is not None and self.isAncestorOf(focus)
+        self.setCurrentWidget(page)
+        if had_focus and not self.isAncestorOf(QApplication.focusWidget() or self.window()):
+            page.setFocus()
 
     def show_empty(self, title: str, text: str, *actions: Action) -> None:
         """Nothing here yet: what this is for, and the first step."""
         self._page.describe(title, text, actions=actions)
-        self.setCurrentWidget(self._page)
+        self._bring(self._page)
 
     def show_loading(self, title: str, text: str = "", *actions: Action) -> None:
         """Working on it."""
         self._page.describe(title, text, actions=actions, busy=True)
-        self.setCurrentWidget(self._page)
+        self._bring(self._page)
 
     def show_error(self, error: BaseException, retry: Action, *more: Action, title: str = "") -> None:
         """What happened, what to do, and a way to try again."""
         message, hint = describe_error(error)
         self._page.describe(title or message, hint if not title else f"{message} {hint}".strip(),
                             actions=(retry, *more), details=_details(error))  # fmt: skip
-        self.setCurrentWidget(self._page)
+        self._bring(self._page)
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:

@@ -113,12 +113,12 @@ class Examiner:
         mac = await self._mac_at(record)
         named = _named(record, probed.verdict, probed.latency_s)
         named = replace(named, mac=mac or record.mac, changed=self._change(record, probed.verdict, mac))
-        if named.changed and self._registry.has_key(record.id):
+        if named.changed and self._has_key(record):
             return self._withheld(record, named.changed)
         listed = await self._with_models(named)
         if not listed.changed and (changed := other_models(record, listed.models)):
             listed = replace(listed, changed=changed)
-            return self._withheld(record, changed) if self._registry.has_key(record.id) else listed
+            return self._withheld(record, changed) if self._has_key(record) else listed
         return replace(listed, problem=trouble) if trouble else listed
 
     async def _probe(self, record: ServerRecord, budget: ConnectBudget | None) -> Probed:
@@ -148,12 +148,16 @@ class Examiner:
         reasons = (
             other_machine(known, mac),
             other_program(known, found.product),
-            "" if known.checked_utc else moved_from(self._registry.records, known, mac),
+            "" if known.last_seen_utc else moved_from(self._registry.records, known, mac),
         )
         # On this machine people start one program after another; only a key makes that worth a word.
-        if known.is_this_machine and not self._registry.has_key(known.id):
+        if known.is_this_machine and not self._has_key(known):
             return ""
         return known.changed or next(filter(None, reasons), "")
+
+    def _has_key(self, record: ServerRecord) -> bool:
+        """Whether a key is bound to it, also one that could not be fetched just now."""
+        return bool(record.key_place) or self._registry.has_key(record.id)
 
     async def _own_instance(self, record: ServerRecord) -> ServerRecord:
         """What it is needs no question: we started it."""

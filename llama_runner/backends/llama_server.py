@@ -96,7 +96,10 @@ class LlamaServerBackend(OpenAIBackend):
         try:
             return await super().embed(model_id, texts)
         except NotFoundError as error:
-            raise UnsupportedError(error.message, "Start it with --embeddings and a pooling.") from error
+            raise UnsupportedError(
+                f"{self.endpoint.base_url} makes no embeddings.",
+                "Start that llama-server with --embeddings --pooling mean, or ask another server.",
+            ) from error
 
     async def count_tokens(self, model_id: str, text: str) -> TokenCount | None:
         """POST /tokenize."""

@@ -179,7 +179,9 @@ class _Transport(httpx.AsyncBaseTransport):
         pair = self._pairs.get(pin)
         if pair is None:
             pair = self._pairs[pin] = _Pair(partial(self._open, pin))
-        if request.method in ("GET", "HEAD"):
+        # A scan asks for it, as it must not keep open what it opened.
+        wants_its_own = request.headers.get("Connection") == "close"
+        if request.method in ("GET", "HEAD") and not wants_its_own:
             return await pair.shared.handle_async_request(request)
         request.headers["Connection"] = "close"
         return await pair.fresh.handle_async_request(request)

@@ -151,6 +151,15 @@ def _llama_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @contextmanager
+def _llama_server_messages(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The same, asked in Anthropic's dialect, which it speaks as well."""
+    model: Path = request.getfixturevalue("demo_model")
+    options = ("-m", str(model), "--alias", "smol", "-np", "1", "-c", str(CONTEXT_TOKENS))
+    with _llama_server_process(request, *options) as url:
+        yield Server(Engine.ANTHROPIC, url, "smol", traits=REAL_MESSAGES)
+
+
+@contextmanager
 def _router(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A real llama-server that starts others: one for each model of a folder, of which one is damaged."""
     model: Path = request.getfixturevalue("demo_model")
@@ -217,6 +226,8 @@ REAL_LLAMA_SERVER: Final = Traits(
         capabilities=("completion",),
     ),
 )
+# It says nothing of its models in that dialect but their names.
+REAL_MESSAGES: Final = Traits(limit_reason="length", counts_prompt=True)
 
 # What the metronome lists of its model, where the engine says so much.
 LISTED: Final = ModelInfo(
@@ -383,7 +394,10 @@ PLANNED: Final[tuple[Row, ...]] = (
     *OTHER_ENGINES,
 )
 # Programs that really serve a model.
-REAL: Final[tuple[Row, ...]] = (Row("real llama-server", _llama_server),)
+REAL: Final[tuple[Row, ...]] = (
+    Row("real llama-server", _llama_server),
+    Row("real llama-server messages", _llama_server_messages),
+)
 # Starts a process per model, so it is started anew for each test and is in no shared fixture.
 ROUTER: Final = Row("real llama-server router", _router)
 SERVERS: Final = PLANNED + REAL

@@ -6,6 +6,7 @@ from typing import Final
 from llama_runner.backends.decoding import DecoderBase
 from llama_runner.backends.events import StreamEvent, TimingsReport, UsageReport
 from llama_runner.backends.openai_decoder import tool_call
+from llama_runner.backends.ordinary import ollama_line
 from llama_runner.backends.values import as_count, as_list, as_object, as_seconds, as_text
 from llama_runner.core.errors import ProtocolError
 from llama_runner.core.jsonio import JsonValue
@@ -36,6 +37,12 @@ class OllamaDecoder(DecoderBase):
     def _line(self, t_ns: int, line: bytes, events: list[StreamEvent]) -> None:
         if self._finished:
             self.late_events += 1
+            return
+        if (ordinary := ollama_line(line)) is not None:
+            if ordinary.reasoning:
+                self._add_reasoning(t_ns, ordinary.reasoning, None, events)
+            if ordinary.text:
+                self._add_text(t_ns, ordinary.text, None, events)
             return
         if line.startswith(b"<") and not self.bad_events:
             raise ProtocolError(self.endpoint, "it sent a web page")

@@ -12,7 +12,9 @@ from llama_runner.backends.events import (
     ToolCallDelta,
     UsageReport,
 )
+from llama_runner.backends.ordinary import Ordinary, openai_chunk
 from llama_runner.backends.values import (
+    NO_FIELDS,
     as_count,
     as_list,
     as_object,
@@ -43,29 +45,45 @@ class OpenAIDecoder(SseDecoder):
 
     def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
         super().__init__(endpoint, caps)
-        # As they came: servers that count in every chunk would cost a report per token.
-        self._usage: tuple[int, Mapping[str, JsonValue]] | None = None
-        self._timings: tuple[int, Mapping[str, JsonValue]] | None = None
+        # The last event with each, as it came: some servers count in every chunk.
+        self._usage: tuple[int, bytes] | None = None
+        self._timings: tuple[int, bytes] | None = None
 
     def _whole_answer(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
         document = self._document(data)
         if document is None or "choices" not in document:
             raise ProtocolError(self.endpoint, "its answer is not a chat completion")
-        self._chunk(t_ns, document, events)
+        self._chunk(t_ns, document, data, events)
         self._end(t_ns, events)
 
     def _event(self, t_ns: int, name: str, data: bytes, events: list[StreamEvent]) -> None:
-        if data.strip() == DONE:
+        if not name and (ordinary := openai_chunk(data)) is not None:
+            self._ordinary(t_ns, ordinary, data, events)
+        elif data.strip() == DONE:
             self._end(t_ns, events)
         elif name == "error":
             raise stream_error(self._parsed(data) or data.decode("utf-8", "replace"), self.endpoint)
         elif name in ("", "message") and (document := self._document(data)) is not None:
-            self._chunk(t_ns, document, events)
+            self._chunk(t_ns, document, data, events)
 
-    def _chunk(self, t_ns: int, document: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
-        if "prompt_progress" in document:
-            self._progress(t_ns, as_object(document["prompt_progress"]), events)
-        counted = self._counts(t_ns, document)
+    def _ordinary(self, t_ns: int, chunk: Ordinary, data: bytes, events: list[StreamEvent]) -> None:
+        """The same as `_chunk`, for most chunks."""
+        if chunk.has_usage:
+            self._usage = t_ns, data
+        if chunk.has_timings:
+            self._timings = t_ns, data
+        if chunk.reason:
+            self._reason = chunk.reason
+        if chunk.reasoning:
+            self._add_reasoning(t_ns, chunk.reasoning, chunk.counted, events)
+        if chunk.text:
+            self._add_text(t_ns, chunk.text, chunk.counted, events)
+
+    def _chunk(
+        self, t_ns: int, document: Mapping[str, JsonValue], data: bytes, events: list[StreamEvent]
+    ) -> None:
+        self._progress(t_ns, as_object(document.get("prompt_progress")), events)
+        counted = self._counts(t_ns, document, data)
         for position, item in enumerate(as_list(document.get("choices"))[:MAX_CHOICES]):
             choice = as_object(item)
             if choice.get("index", position) == 0:
@@ -77,30 +95,26 @@ class OpenAIDecoder(SseDecoder):
         if reason := as_text(choice.get("finish_reason")):
             self._reason = reason
         delta = as_object(choice.get("delta")) or as_object(choice.get("message"))
-        for key in REASONING_KEYS:
-            if key in delta and (reasoning := content_text(delta[key])):
-                self._add_reasoning(t_ns, reasoning, counted, events)
-                break
+        reasoning = next((text for key in REASONING_KEYS if (text := content_text(delta.get(key)))), "")
+        if reasoning:
+            self._add_reasoning(t_ns, reasoning, counted, events)
         if text := content_text(delta.get("content")) or as_text(delta.get("refusal")):
             self._add_text(t_ns, text, counted, events)
-        if "tool_calls" in delta:
-            for position, call in enumerate(as_list(delta["tool_calls"])[:MAX_CHOICES]):
-                if (fragment := tool_call(t_ns, position, as_object(call), counted)) is not None:
-                    self._add_call(fragment, events)
+        for position, call in enumerate(as_list(delta.get("tool_calls"))[:MAX_CHOICES]):
+            if (fragment := tool_call(t_ns, position, as_object(call), counted)) is not None:
+                self._add_call(fragment, events)
 
-    def _counts(self, t_ns: int, document: Mapping[str, JsonValue]) -> int | None:
+    def _counts(self, t_ns: int, document: Mapping[str, JsonValue], data: bytes) -> int | None:
         """Remember usage and timings; the output tokens so far where this chunk counts them."""
-        counted: int | None = None
-        if usage := as_object(document.get("usage")):
-            counted = as_count(usage.get("completion_tokens"))
-            if counted is not None or usage_of(usage) is not None:
-                self._usage = t_ns, usage
-        if timings := as_object(document.get("timings")):
-            predicted = as_count(timings.get("predicted_n"))
-            if predicted is not None or timings_of(timings) is not None:
-                self._timings = t_ns, timings
-                counted = counted if predicted is None else predicted
-        return counted
+        usage = usage_of(as_object(document.get("usage")))
+        timings = timings_of(as_object(document.get("timings")))
+        if usage is not None:
+            self._usage = t_ns, data
+        if timings is not None:
+            self._timings = t_ns, data
+        if timings is not None and timings.output_tokens is not None:
+            return timings.output_tokens
+        return usage.output_tokens if usage is not None else None
 
     def _progress(self, t_ns: int, progress: Mapping[str, JsonValue], events: list[StreamEvent]) -> None:
         processed, total = as_count(progress.get("processed")), as_count(progress.get("total"))
@@ -109,11 +123,14 @@ class OpenAIDecoder(SseDecoder):
 
     def _end(self, t_ns: int, events: list[StreamEvent]) -> None:
         self._splitter.flush(events)
-        if self._usage is not None and (usage := usage_of(self._usage[1])) is not None:
-            events.append(UsageReport(self._usage[0], usage))
-        if self._timings is not None and (timings := timings_of(self._timings[1])) is not None:
-            events.append(TimingsReport(self._timings[0], timings))
+        if (usage := usage_of(self._remembered("usage", self._usage))) is not None:
+            events.append(UsageReport(self._usage[0] if self._usage else t_ns, usage))
+        if (timings := timings_of(self._remembered("timings", self._timings))) is not None:
+            events.append(TimingsReport(self._timings[0] if self._timings else t_ns, timings))
         self._finish(t_ns, events)
+
+    def _remembered(self, name: str, event: tuple[int, bytes] | None) -> Mapping[str, JsonValue]:
+        return as_object(as_object(self._parsed(event[1])).get(name)) if event is not None else NO_FIELDS
 
 
 def tool_call(

@@ -120,7 +120,8 @@ def _scrub(value: JsonValue, depth_left: int, allow_nonfinite: bool) -> JsonValu
 
 def scrub_text(text: str) -> str:
     """`text` with lone surrogates and control characters (other than white space) replaced by U+FFFD."""
-    return _BAD_CHARACTERS.sub("\ufffd", text)
+    # Most texts are short and printable, which none of those characters is.
+    return text if text.isprintable() else _BAD_CHARACTERS.sub("\ufffd", text)
 
 
 def dump_json(value: JsonValue, *, indent: int | None = None) -> bytes:

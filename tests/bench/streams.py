@@ -1,195 +1,165 @@
-"""What streaming costs on each path, against a bare asyncio protocol in the same run: ratios, not absolutes.
+"""What streaming costs on each path, against a bare asyncio protocol and the SDKs in the same run.
 
-    python -m tests.bench.streams [--json] [--streams 200] [--bulk-tokens 20000]
+    python -m tests.bench.streams [--json] [--streams 1000] [--seconds 10] [--tokens 100000] [--only TEXT]
 
-Two loads on the metronome: one answer as fast as it comes, and many paced ones (50 tokens/s each). Printed
-per path: client CPU time per token, and for the paced load the lag from the server's own send stamp to ours.
+Three loads, in the OpenAI and in the Ollama dialect: one answer in large writes (`flood`), one answer token
+by token from the metronome (`bulk`), and many paced ones of 10 tokens a second on one loop (`paced`). Printed
+per path: tokens per second of the client's CPU time, its CPU time against the bare protocol's, the time it
+took against the time it should take, and the lag from the metronome's own send stamp to ours.
 """
 
 import argparse
 import asyncio
+import gc
 import json
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass
-from typing import Final, cast
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Final
 
-from llama_runner.backends.base import Backend, Endpoint, Engine
-from llama_runner.backends.decode import decode_into
-from llama_runner.backends.fold import AnswerFold
-from llama_runner.backends.registry import connect, decoder_for
-from llama_runner.backends.request import ChatRequest, Message, Role
-from llama_runner.core.clock import SystemClock
-from llama_runner.net.client import open_http
-from llama_runner.net.load import LoadClient, run_on_fastest_loop
+from llama_runner.net.load import run_on_fastest_loop
+from tests.bench.paths import PATHS, Ask, Path
 from tests.fakes.metronome import Metronome, start_metronome
 from tests.fakes.metronome_plan import Plan
 
-CLOCK: Final = SystemClock()
-TIMEOUT_S: Final = 300.0
+GAP_MS: Final = 100
 
-# Sends one plan and returns the stamps of its tokens.
-Ask = Callable[[Plan], Awaitable[list[int]]]
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked for at once.
+
+    Attributes:
+        ideal_s: How long it takes where the client costs nothing; None where the server is the slower one.
+    """
+
+    name: str
+    url: str
+    models: tuple[str, ...]
+    plans: tuple[Plan, ...] = ()
+    ideal_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One path under one load. Lags are None for the bulk load, where the server is the slower one."""
+    """One path under one load.
+
+    Attributes:
+        floor: Its CPU time per token against the bare protocol's under the same load.
+    """
 
     load: str
+    dialect: str
     path: str
     tokens: int
-    cpu_us_per_token: float
+    tokens_per_cpu_s: float
     wall_s: float
+    floor: float = 1.0
+    over_ideal: float | None = None
     lag_p50_ms: float | None = None
     lag_p99_ms: float | None = None
-    cpu_ratio: float = 1.0
 
 
-class _BareProtocol(asyncio.Protocol):
-    """The least that can be done: count events in each read and stamp them."""
-
-    def __init__(self, request: bytes) -> None:
-        self._request = request
-        self.stamps: list[int] = []
-        self.done = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not an instance check: uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        now_ns = time.perf_counter_ns()
-        self.stamps.extend([now_ns] * data.count(b'"content": "w'))
-        if b"[DONE]" in data:
-            self._transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.done.set_result(None)
-
-
-def _request(plan: Plan) -> ChatRequest:
-    return ChatRequest(plan.model_id(), (Message(Role.USER, "go"),))
-
-
-@asynccontextmanager
-async def bare(metronome: Metronome, backend: Backend) -> AsyncIterator[Ask]:
-    """A protocol of asyncio, no HTTP library, no JSON."""
-    parts = urlsplit(metronome.url)
-    host, port = parts.hostname or "", parts.port or 0
-
-    async def ask(plan: Plan) -> list[int]:
-        wire = backend.encode(_request(plan))
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(wire.body)}\r\n\r\n"
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(
-            lambda: _BareProtocol(head.encode() + wire.body), host, port
-        )
-        await protocol.done
-        return protocol.stamps
-
-    yield ask
-
-
-@asynccontextmanager
-async def chat(metronome: Metronome, backend: Backend) -> AsyncIterator[Ask]:
-    """What a chat does: events as they come, folded."""
-
-    async def ask(plan: Plan) -> list[int]:
-        fold = AnswerFold()
-        async with aclosing(backend.stream(_request(plan))) as stream:
-            async for event in stream:
-                fold.add(event)
-        return _stamps(fold)
-
-    yield ask
-
-
-@asynccontextmanager
-async def load_worker(metronome: Metronome, backend: Backend) -> AsyncIterator[Ask]:
-    """What a load worker does: reads first, decoding after the request ended, a step between other reads."""
-    async with LoadClient(clock=CLOCK) as client:
-
-        async def ask(plan: Plan) -> list[int]:
-            raw = await client.send(backend.encode(_request(plan)), timeout_s=TIMEOUT_S)
-            fold = AnswerFold()
-            for _ in decode_into(fold, decoder_for(Engine.OPENAI, metronome.url), raw):
-                await asyncio.sleep(0)
-            return _stamps(fold)
-
-        yield ask
-
-
-def _stamps(fold: AnswerFold) -> list[int]:
-    trace = fold.trace()
-    return [] if trace is None else [stamp.t_ns for stamp in trace.stamps]
-
-
-async def measure(metronome: Metronome, path: str, load: str, plans: list[Plan]) -> Figure:
-    """All plans at once on one path."""
-    async with open_http() as http:
-        backend = connect(Endpoint(metronome.url, Engine.OPENAI), http=http, clock=CLOCK)
-        async with PATHS[path](metronome, backend) as ask:
-            cpu_s, began_ns = time.process_time(), CLOCK.now_ns()
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_ask(ask, plan)) for plan in plans]
-            cpu_s, wall_s = time.process_time() - cpu_s, (CLOCK.now_ns() - began_ns) / 1e9
+async def measure(metronome: Metronome, path: Path, load: Load) -> Figure:
+    """The whole load at once on one path."""
+    gc.collect()
+    async with path.open(load.url) as ask:
+        cpu_s, began_s = time.process_time(), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_ask(ask, model)) for model in load.models]
+        cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - began_s
     stamps = [task.result() for task in tasks]
     tokens = sum(len(each) for each in stamps)
-    lags = [] if load == "bulk" else _lags(metronome, plans, stamps)
+    lags = _lags(metronome, load.plans, stamps)
     return Figure(
-        load,
-        path,
-        tokens,
-        cpu_s / tokens * 1e6,
-        wall_s,
-        lags[len(lags) // 2] if lags else None,
-        lags[int(len(lags) * 0.99)] if lags else None,
+        load=load.name,
+        dialect=str(path.engine),
+        path=path.name,
+        tokens=tokens,
+        tokens_per_cpu_s=tokens / cpu_s,
+        wall_s=wall_s,
+        over_ideal=wall_s / load.ideal_s - 1 if load.ideal_s else None,
+        lag_p50_ms=lags[len(lags) // 2] if lags else None,
+        lag_p99_ms=lags[int(len(lags) * 0.99)] if lags else None,
     )
 
 
-async def _ask(ask: Ask, plan: Plan) -> list[int]:
-    return await ask(plan)
+async def _ask(ask: Ask, model: str) -> list[int]:
+    return await ask(model)
 
 
-def _lags(metronome: Metronome, plans: list[Plan], stamps: list[list[int]]) -> list[float]:
+def _lags(metronome: Metronome, plans: tuple[Plan, ...], stamps: list[list[int]]) -> list[float]:
     lags: list[float] = []
-    for plan, ours in zip(plans, stamps, strict=True):
+    for plan, ours in zip(plans, stamps, strict=bool(plans)):
         sent = metronome.last(plan.id).sends
         lags += [(t_ns - sent_ns) / 1e6 for t_ns, (sent_ns, _) in zip(ours, sent, strict=True)]
     return sorted(lags)
 
 
-PATHS: Final = {"bare protocol": bare, "chat": chat, "load worker": load_worker}
+def _bulk(metronome: Metronome, number: int, tokens: int) -> Load:
+    plan = Plan(id=f"bulk {number}", tokens=tokens)
+    return Load("bulk", metronome.url, (plan.model_id(),))
 
 
-async def run(metronome: Metronome, n_streams: int, bulk_tokens: int) -> list[Figure]:
-    """Every load on every path, the bare protocol first."""
+def _paced(metronome: Metronome, number: int, streams: int, seconds: float) -> Load:
+    tokens = int(seconds * 1e3 / GAP_MS)
+    plans = tuple(
+        Plan(id=f"{number}/{n}", tokens=tokens, gap_ms=GAP_MS, shift_ms=GAP_MS * n / streams)
+        for n in range(streams)
+    )
+    # The last stream begins one gap later than the first.
+    ideal_s = tokens * GAP_MS / 1e3
+    return Load("paced", metronome.url, tuple(plan.model_id() for plan in plans), plans, ideal_s)
+
+
+async def run(metronome: Metronome, flood: str, arguments: argparse.Namespace) -> list[Figure]:
+    """Every load on every path."""
     figures: list[Figure] = []
-    for load in ("bulk", "paced"):
-        for path in PATHS:
-            if load == "bulk":
-                plans = [Plan(id=f"bulk {path}", tokens=bulk_tokens)]
+    for name in ("flood", "bulk", "paced"):
+        for number, path in enumerate(PATHS):
+            if arguments.only not in f"{name} {path.engine} {path.name}":
+                continue
+            if name == "flood":
+                load = Load(name, flood, ("m",))
+            elif name == "bulk":
+                load = _bulk(metronome, number, arguments.tokens // 5)
             else:
-                plans = [
-                    Plan(
-                        id=f"paced {path} {n}",
-                        prefill_ms=500,
-                        tokens=100,
-                        gap_ms=20,
-                        shift_ms=20 * n / n_streams,
-                    )
-                    for n in range(n_streams)
-                ]
-            figures.append(await measure(metronome, path, load, plans))
-    base = {figure.load: figure.cpu_us_per_token for figure in figures if figure.path == "bare protocol"}
+                load = _paced(metronome, number, arguments.streams, arguments.seconds)
+            figures.append(await measure(metronome, path, load))
+            if not arguments.json:
+                sys.stdout.write(_line(figures[-1]) + "\n")
+    return _against_floor(figures)
+
+
+def _against_floor(figures: list[Figure]) -> list[Figure]:
+    floors = {
+        (each.load, each.dialect): each.tokens_per_cpu_s for each in figures if each.path == "bare protocol"
+    }
     return [
-        Figure(**{**asdict(each), "cpu_ratio": each.cpu_us_per_token / base[each.load]}) for each in figures
+        replace(each, floor=floors.get((each.load, each.dialect), 0.0) / each.tokens_per_cpu_s)
+        for each in figures
     ]
+
+
+def _line(each: Figure) -> str:
+    text = f"{each.load:6} {each.dialect:18} {each.path:19} {each.tokens:7} tokens"
+    text += f" {each.tokens_per_cpu_s:9,.0f} tokens/CPU s  x{each.floor:4.1f}  {each.wall_s:6.2f} s"
+    if each.over_ideal is not None:
+        text += f" ({each.over_ideal:+.1%})  lag p50 {each.lag_p50_ms:.2f} ms p99 {each.lag_p99_ms:.2f} ms"
+    return text
+
+
+@contextmanager
+def flooding(tokens: int) -> Iterator[str]:
+    """The URL of a flood server of our own."""
+    command = [sys.executable, "-m", "tests.bench.flood", "--tokens", str(tokens)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        yield json.loads(process.stdout.readline())["url"]
+        process.stdin.close()
 
 
 def main() -> None:
@@ -198,27 +168,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--bulk-tokens", type=int, default=20_000)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--tokens", type=int, default=100_000)
+    parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     metronome = start_metronome()
     try:
-        figures = run_on_fastest_loop(lambda: run(metronome, arguments.streams, arguments.bulk_tokens))
+        with flooding(arguments.tokens) as flood:
+            figures = run_on_fastest_loop(lambda: run(metronome, flood, arguments))
     finally:
         metronome.close()
     if arguments.json:
         sys.stdout.write(json.dumps([asdict(figure) for figure in figures]) + "\n")
         return
-    for each in figures:
-        lag = (
-            ""
-            if each.lag_p50_ms is None
-            else f"  lag p50 {each.lag_p50_ms:.2f} ms p99 {each.lag_p99_ms:.2f} ms"
-        )
-        sys.stdout.write(
-            f"{each.load:6} {each.path:14} {each.tokens:6} tokens  {each.cpu_us_per_token:6.1f} us CPU/token"
-            f"  x{each.cpu_ratio:.1f}{lag}\n"
-        )
+    sys.stdout.write("\nAgainst the bare protocol of the same load and dialect:\n")
+    sys.stdout.write("".join(_line(each) + "\n" for each in figures))
 
 
 if __name__ == "__main__":

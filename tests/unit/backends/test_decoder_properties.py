@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llama_runner.backends import ollama_decoder, openai_decoder
 from llama_runner.backends.decoding import DecoderBase
 from llama_runner.backends.events import StreamEvent
 from llama_runner.backends.ollama_decoder import OllamaDecoder
@@ -93,6 +94,27 @@ def test_every_split_of_an_openai_stream_gives_the_same_events(body: bytes, cuts
 @given(body=ollama_bodies(), cuts=st.lists(st.integers(0, 100_000), max_size=10))
 def test_every_split_of_an_ollama_stream_gives_the_same_events(body: bytes, cuts: list[int]) -> None:
     assert outcome(OllamaDecoder, cut_at(body, cuts)) == outcome(OllamaDecoder, [body])
+
+
+@pytest.mark.parametrize(
+    ("make", "bodies"), [(OpenAIDecoder, openai_bodies()), (OllamaDecoder, ollama_bodies())]
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_r5_the_ordinary_way_gives_what_the_careful_one_gives(
+    make: Make, bodies: st.SearchStrategy[bytes], monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    body = data.draw(bodies)
+    broken = bytearray(body)
+    for at, byte in data.draw(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3)):
+        if broken:
+            broken[at % len(broken)] = byte
+    for reads in ([body], [bytes(broken)]):
+        quick = outcome(make, reads)
+        with monkeypatch.context() as patch:
+            patch.setattr(openai_decoder, "openai_chunk", lambda data: None)
+            patch.setattr(ollama_decoder, "ollama_line", lambda data: None)
+            assert outcome(make, reads) == quick
 
 
 @given(body=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=6))

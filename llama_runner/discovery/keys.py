@@ -158,6 +158,8 @@ class KeyStore:
         return self._entries.get(origin, _Saved(origin))
 
     async def _change(self, after: _Saved) -> None:
+        if after == self._saved(after.origin) == _Saved(after.origin):
+            return
         async with self._changing:
             self._entries = await asyncio.to_thread(self._change_now, after)
 

@@ -22,7 +22,10 @@ json_values = st.recursive(
     max_leaves=12,
 )
 texts = st.text(max_size=12) | st.sampled_from(
-    ["a\u2028b", "\u2029", "\x85", "\x0b\x0c", "😀", "\r\n", "data: [DONE]"]
+    [
+        *("a\u2028b", "\u2029", "\x85", "\x0b\x0c", "😀", "\r\n", "data: [DONE]"),
+        *("\x00", "\x1b[31m", "\x7f", "\x9b", "\ud83d", "<think>", "</think>", "<th", "ink>"),
+    ]
 )
 keys = st.sampled_from(
     ["content", "reasoning_content", "reasoning", "thinking", "tool_calls", "role", "refusal"]
@@ -32,11 +35,19 @@ counts = st.dictionaries(
     st.sampled_from(["prompt_tokens", "completion_tokens", "predicted_n", "predicted_ms", "prompt_ms"]),
     json_values,
 )
-openai_documents = st.fixed_dictionaries(
+ordinary_fields = st.dictionaries(st.sampled_from(["content", "reasoning_content"]), texts, max_size=2)
+ordinary_counts = st.sampled_from(
+    [None, {}, {"completion_tokens": 3, "predicted_n": 4}, {"completion_tokens": -1}]
+)
+ordinary_documents = st.fixed_dictionaries(
+    {"choices": st.lists(st.fixed_dictionaries({"delta": ordinary_fields}), max_size=1)},
+    optional={"usage": ordinary_counts, "timings": ordinary_counts, "id": texts},
+)
+openai_documents = ordinary_documents | st.fixed_dictionaries(
     {"choices": st.lists(st.fixed_dictionaries({"index": st.integers(-1, 1), "delta": fields}), max_size=2)},
     optional={"usage": counts, "timings": counts, "prompt_progress": counts, "error": st.none() | texts},
 )
-ollama_documents = st.fixed_dictionaries(
+ollama_documents = st.fixed_dictionaries({"message": ordinary_fields}) | st.fixed_dictionaries(
     {"message": fields},
     optional={"done": st.booleans(), "eval_count": json_values, "error": st.none() | texts},
 )
@@ -48,8 +59,9 @@ ascii_only = st.booleans()
 def openai_bodies(draw: st.DrawFn) -> bytes:
     end, escaped = draw(ends), draw(ascii_only)
     body = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
-    for document in draw(st.lists(openai_documents | json_values, max_size=6)):
-        body += draw(st.sampled_from([b"", b": ping" + end + end, b"event: error" + end, b"event: x" + end]))
+    for document in draw(st.lists(openai_documents | ordinary_documents | json_values, max_size=6)):
+        before = [b": ping" + end + end, b"event: error" + end, b"event: x" + end, b"event: message" + end]
+        body += draw(st.sampled_from([*[b""] * 16, *before]))
         body += (
             b"data: "
             + json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
@@ -99,7 +111,7 @@ def test_every_split_of_an_ollama_stream_gives_the_same_events(body: bytes, cuts
 @pytest.mark.parametrize(
     ("make", "bodies"), [(OpenAIDecoder, openai_bodies()), (OllamaDecoder, ollama_bodies())]
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_r5_the_ordinary_way_gives_what_the_careful_one_gives(
     make: Make, bodies: st.SearchStrategy[bytes], monkeypatch: pytest.MonkeyPatch, data: st.DataObject

@@ -30,6 +30,7 @@ from llama_runner.discovery.registry import (
 )
 from llama_runner.net.addresses import host_of, scope_of
 from llama_runner.net.connect import ConnectBudget
+from llama_runner.net.tls import is_about_certificate
 from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
@@ -106,13 +107,16 @@ class Examiner:
     async def _asked(self, record: ServerRecord, budget: ConnectBudget | None) -> ServerRecord:
         probed = await self._probe(record, budget)
         if isinstance(probed.verdict, NotAServer):
-            status = ServerStatus.ERROR if probed.answered else ServerStatus.OFFLINE
-            return replace(record, status=status, latency_s=None, problem=probed.verdict.reason)
+            reason = probed.verdict.reason
+            answered = probed.answered or is_about_certificate(reason)
+            status = ServerStatus.ERROR if answered else ServerStatus.OFFLINE
+            return replace(record, status=status, latency_s=None, problem=reason)
         # Only now that something answers: a locked keyring asks its user.
         trouble = await self._fetch_key(record) if self._fetch_key is not None else ""
         mac = await self._mac_at(record)
         named = _named(record, probed.verdict, probed.latency_s)
-        named = replace(named, mac=mac or record.mac, changed=self._change(record, probed.verdict, mac))
+        changed = self._change(record, probed.verdict, mac)
+        named = replace(named, mac=mac or record.mac, changed=changed, last_seen_utc=self._clock.utc())
         if named.changed and self._has_key(record):
             return self._withheld(record, named.changed)
         listed = await self._with_models(named)
@@ -206,7 +210,7 @@ def _named(record: ServerRecord, found: Fingerprint, latency_s: float | None) ->
         engine=found.engine,
         product=found.product,
         certainty=found.certainty,
-        version=found.version or record.version,
+        version=found.version or (record.version if found.product == record.product else None),
         status=ServerStatus.NEEDS_KEY if found.needs_key else ServerStatus.ONLINE,
         latency_s=latency_s,
         problem="It wants an API key." if found.needs_key else "",

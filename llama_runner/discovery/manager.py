@@ -6,6 +6,7 @@ Scans only when told to (safety R10): by itself it connects to nothing but known
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx
@@ -21,14 +22,20 @@ from llama_runner.discovery.examiner import Examiner, unchecked
 from llama_runner.discovery.keeping import Keeper
 from llama_runner.discovery.keys import KeyPlace, KeyStore, ServerKeys, require_agreement
 from llama_runner.discovery.networks import ScanPlan, plan_scan
-from llama_runner.discovery.registry import Removed, ServerRecord, ServerRegistry, ServerSource
+from llama_runner.discovery.registry import (
+    Removed,
+    ServerRecord,
+    ServerRegistry,
+    ServerSource,
+    ServerStatus,
+)
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.discovery.scan import Scan, ScanProgress, ScanReport
 from llama_runner.discovery.wake import WAKE_PORT, magic_packet, parse_mac, wake_targets
 from llama_runner.net.addresses import parse_server_url
 from llama_runner.net.broadcast import broadcast
 from llama_runner.net.keys import parse_api_key
-from llama_runner.net.tls import PeerCertificate, parse_fingerprint, peer_certificate
+from llama_runner.net.tls import PeerCertificate, parse_fingerprint, peer_certificate, wants_tls
 from llama_runner.system.interfaces import interface_addresses
 from llama_runner.system.neighbours import read_neighbours
 
@@ -185,7 +192,12 @@ class DiscoveryManager:
         known = self._registry.at(base_url)
         if api_key is not None:
             self._registry.set_key(known.id if known else base_url, key)
-        return await self._examiner.examine(known or unchecked(base_url, ServerSource.MANUAL))
+        examined = await self._examiner.examine(known or unchecked(base_url, ServerSource.MANUAL))
+        failed = examined.status in (ServerStatus.OFFLINE, ServerStatus.ERROR)
+        if failed and await wants_tls(base_url, timeout_s=self._settings().probe_timeout_s):
+            problem = f"{base_url} wants encryption: write its address with https://."
+            return replace(examined, status=ServerStatus.ERROR, problem=problem)
+        return examined
 
     async def remove(self, server_id: str) -> Removed:
         """Forget a server.

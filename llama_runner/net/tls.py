@@ -48,6 +48,8 @@ _NO_TLS: Final = frozenset(
 )
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 PEEK_TIMEOUT_S: Final = 5.0
+# How every sentence begins that a look at the certificate answers.
+_ABOUT: Final = "The certificate of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,17 @@ def ssl_rule(pin: str | None) -> ssl.SSLContext | aiohttp.Fingerprint:
     return aiohttp.Fingerprint(bytes.fromhex(pin) if _FINGERPRINT.fullmatch(pin) else bytes(32))
 
 
+def is_about_certificate(message: str) -> bool:
+    """Whether a message of `tls_error` says that a certificate is not accepted."""
+    return message.startswith(_ABOUT)
+
+
 def tls_error(url: str, cause: BaseException) -> TlsError | None:
     """The error when encryption is what failed (D14), None when it was something else."""
+    url = "/".join(url.split("/", 3)[:3])
     if isinstance(cause, aiohttp.ServerFingerprintMismatch):
         return TlsError(
-            f"{url} shows another certificate than the one that was trusted.",
+            f"{_ABOUT}{url} is another one than the one that was trusted.",
             "Find out why it changed before you trust the new one.",
             certificate=True,
         )
@@ -107,7 +115,7 @@ def tls_error(url: str, cause: BaseException) -> TlsError | None:
         return None
     if isinstance(inner, ssl.SSLCertVerificationError):
         return TlsError(
-            f"The certificate of {url} {_verify_problem(inner)}.",
+            f"{_ABOUT}{url} {_verify_problem(inner)}.",
             "Look at the certificate, and trust this one if it is the server's.",
             certificate=True,
         )
@@ -151,8 +159,10 @@ async def peer_certificate(base_url: str, *, timeout_s: float = PEEK_TIMEOUT_S) 
     return PeerCertificate(sha256, problem)
 
 
-async def speaks_tls(base_url: str, *, timeout_s: float = PEEK_TIMEOUT_S) -> bool:
-    """Whether an http address is one of https: a handshake succeeds there. Never raises."""
+async def wants_tls(base_url: str, *, timeout_s: float = PEEK_TIMEOUT_S) -> bool:
+    """Whether an http address should have been an https one: a handshake succeeds there. Never raises."""
+    if base_url.startswith("https://"):
+        return False
     try:
         async with asyncio.timeout(timeout_s):
             await _handshake(base_url, _anything())

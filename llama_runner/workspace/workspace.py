@@ -20,13 +20,14 @@ from llama_runner.backends.request import SamplingOptions
 from llama_runner.chat.manager import ChatManager
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.config import Loaded, load_app_config, load_models_config
-from llama_runner.core.errors import ProtocolError, RefusedError, UnreachableError
+from llama_runner.core.errors import ProtocolError, RefusedError, TlsError, UnreachableError
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.discovery.manager import DiscoveryManager
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerStatus, target_label
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.net.client import open_http
+from llama_runner.net.tls import is_about_certificate
 from llama_runner.workspace.choice import choose_local, choose_remote
 from llama_runner.workspace.service_link import ServiceLink
 
@@ -185,6 +186,12 @@ class Workspace:
 
 
 def _refuse_unless_usable(record: ServerRecord) -> None:
+    if record.status is not ServerStatus.ONLINE and is_about_certificate(record.problem):
+        raise TlsError(
+            record.problem,
+            f"Look at it with `llama-runner servers certificate {record.base_url}`; you can trust it there.",
+            certificate=True,
+        )
     match record.status:
         case ServerStatus.OFFLINE:
             # Mostly the problem names the address itself.
@@ -194,7 +201,7 @@ def _refuse_unless_usable(record: ServerRecord) -> None:
                 record.problem if named else problem, "Start the server, or correct the address."
             )
         case ServerStatus.NEEDS_KEY:
-            raise RefusedError(f"{record.base_url} wants an API key.", "Give it with --api-key.")
+            raise RefusedError(f"{record.base_url} wants an API key.", "Give it with --api-key-file.")
         case ServerStatus.ERROR:
             raise ProtocolError(record.base_url, _clause(record.problem))
 

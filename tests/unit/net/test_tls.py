@@ -16,7 +16,7 @@ from llama_runner.net.client import Timeouts, open_http
 from llama_runner.net.fetch import fetch
 from llama_runner.net.load import LoadClient
 from llama_runner.net.stream import stream_raw
-from llama_runner.net.tls import parse_fingerprint, peer_certificate, speaks_tls, tls_context
+from llama_runner.net.tls import parse_fingerprint, peer_certificate, tls_context, wants_tls
 from tests.fakes.certificates import DAY, NOW, Signed, certificate
 from tests.fakes.raw_server import RawServer, raw_server, response
 
@@ -127,7 +127,7 @@ async def test_a_pin_refuses_every_other_certificate_even_a_good_one(
     async with server_with(certificate("127.0.0.1", issuer=authority), tmp_path) as server:
         for error in await every_way(server.url, certificate("127.0.0.1").sha256):
             assert isinstance(error, TlsError)
-            assert "another certificate" in error.message
+            assert "is another one" in error.message
         assert [head for head in server.heads if head] == []
 
 
@@ -207,13 +207,13 @@ async def test_d14_http_asked_of_a_tls_port_is_an_error_that_says_so_where_it_ca
         plain = server.url.replace("https", "http")
         for error in await every_way(plain):
             assert isinstance(error, ServerError)
-        assert await speaks_tls(plain)
+        assert await wants_tls(plain)
 
 
 async def test_a_plain_server_does_not_speak_tls() -> None:
     async with plain_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (url, _):
-        assert not await speaks_tls(url.replace("https", "http"))
-    assert not await speaks_tls("http://127.0.0.1:1")
+        assert not await wants_tls(url.replace("https", "http"))
+    assert not await wants_tls("http://127.0.0.1:1")
 
 
 async def test_only_https_has_a_certificate() -> None:

@@ -53,7 +53,7 @@ class ServerRecord:
         product: What it calls itself; finer than `engine` ("koboldcpp" speaks as openai-compatible).
         models: Ids as the server spells them: untrusted text, shown through `core.text.visible_controls`.
         latency_s: Of one small request at the last check.
-        last_seen_utc: When it last listed its models.
+        last_seen_utc: When it last answered as a model server.
         problem: Why it is not simply online, one sentence; empty when it is.
         checked_utc: When it was last asked, whatever came of it; None for what is only remembered.
         changed: Why it may not be the server that was here before, one sentence; empty when nothing speaks

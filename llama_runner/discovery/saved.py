@@ -58,7 +58,8 @@ class SavedServers:
             self._base = self._read()
         except StorageError as error:
             log.warning("saved servers not read reason=%s", error)
-        return self._base
+        oldest = self._clock.utc() - KEEP_FOUND
+        return tuple(record for record in self._base if _is_worth_keeping(record, oldest))
 
     def keep(self, mine: tuple[ServerRecord, ...]) -> tuple[ServerRecord, ...]:
         """Write the list; returns it with what another program wrote since we last looked.
@@ -87,8 +88,7 @@ class SavedServers:
         records = {record.id: record for entry in entries if (record := _record(entry)) is not None}
         if len(records) < len(entries):
             self._put_aside(data, f"{len(entries) - len(records)} of {len(entries)} entries")
-        oldest = self._clock.utc() - KEEP_FOUND
-        return tuple(record for record in records.values() if _is_worth_keeping(record, oldest))
+        return tuple(records.values())
 
     def _put_aside(self, data: bytes, why: str) -> None:
         """Keep a copy of what the next write will not hold. Raises StorageError."""

@@ -130,6 +130,7 @@ def _tool_choice(choice: ToolChoice | None) -> JsonValue:
 def _not_sent(request: ChatRequest) -> tuple[str, ...]:
     unsaid = {
         "output": request.output is not None and request.output.schema is None,
+        "images": words.drops_images(request),
         "reasoning": words.has_reasoning(request),
     }
     return tuple(name for name, there in unsaid.items() if there)

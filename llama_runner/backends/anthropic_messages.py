@@ -13,6 +13,7 @@ from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 Block = dict[str, JsonValue]
 # Of one call; what a model wrote beyond it was cut where it was read.
 MAX_ARGUMENT_BYTES: Final = 4 * 1024 * 1024
+_IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _BAD_ID_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -43,6 +44,11 @@ def tools(offered: tuple[Tool, ...]) -> list[JsonValue]:
     ]
 
 
+def drops_images(request: ChatRequest) -> bool:
+    """Whether some of its images cannot be shown."""
+    return any(_shown(message) != message.images for message in request.messages)
+
+
 def has_reasoning(request: ChatRequest) -> bool:
     """Whether earlier reasoning would have to go back with the calls it led to.
 
@@ -63,7 +69,7 @@ def _blocks(message: Message) -> list[Block]:
         return [
             {"type": "tool_result", "tool_use_id": _id(message.tool_call_id), "content": _result(message)}
         ]
-    blocks = [_image(image) for image in message.images]
+    blocks = [_image(image) for image in _shown(message)]
     # An empty text is refused, so an answer that was cut before its first word is left out as a whole.
     if message.content or (message.role is Role.USER and not blocks):
         blocks.append({"type": "text", "text": message.content})
@@ -71,10 +77,17 @@ def _blocks(message: Message) -> list[Block]:
 
 
 def _result(message: Message) -> JsonValue:
-    if not message.images:
+    if not (images := _shown(message)):
         return message.content
     text: list[Block] = [{"type": "text", "text": message.content}] if message.content else []
-    return list[JsonValue]([*text, *(_image(image) for image in message.images)])
+    return list[JsonValue]([*text, *(_image(image) for image in images)])
+
+
+def _shown(message: Message) -> tuple[Image, ...]:
+    """Its images: users show them, and tools, and only those of four kinds are decoded."""
+    if message.role not in (Role.USER, Role.TOOL):
+        return ()
+    return tuple(image for image in message.images if image.media_type in _IMAGE_TYPES)
 
 
 def _image(image: Image) -> Block:

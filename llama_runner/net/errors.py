@@ -3,6 +3,7 @@
 Must never put a header, a key or a whole body into a message.
 """
 
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,17 @@ _OVERFLOW_PHRASES: Final = (
     "exceeds the available context size",
     "input length exceeds the context length",
     "maximum context length",
+    # Anthropic, then TGI twice, then LM Studio twice.
+    "prompt is too long",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "`inputs` must have less than",
+    "when context the overflows",
+    "initial prompt is greater than the context length",
 )
+# LiteLLM without a database looks a wrong key up in it.
+_REFUSAL_KINDS: Final = frozenset({"no_db_connection"})
+# Status 400 for an unknown model: a llama-server router, Ollama's /v1, LiteLLM.
+_NO_MODEL: Final = re.compile(r"\bmodel\b.{0,300}\b(not found|does not exist)|\binvalid model name passed\b")
 # What nginx, and what Go's HTTP server say to plain HTTP on their port for https.
 _WANTS_TLS: Final = (b"plain HTTP request was sent to HTTPS port", b"HTTP request to an HTTPS server")
 TRANSPORT_ERRORS: Final = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError)
@@ -145,6 +156,8 @@ def error_for(
             f"The prompt does not fit the model's context length{told}.".replace("..", "."),
             "Shorten the conversation, or load the model with a larger context length.",
         )
+    if status == 400:
+        status = _meant(kind, lowered)
     match status:
         case 401 | 403:
             return RefusedError(f"{endpoint} refused the request{told}.", "Check this server's API key.")
@@ -153,7 +166,8 @@ def error_for(
                 f"{endpoint} does not have what was asked for{told}.",
                 "Check the model's name and the server's type.",
             )
-        case 429 | 503:
+        # 529 is Anthropic's own.
+        case 429 | 503 | 529:
             return OverloadedError(
                 f"{endpoint} is busy or still loading{told}.", "Wait a moment, then try again.", retry_after_s
             )
@@ -165,6 +179,13 @@ def error_for(
             return ServerError(f"{endpoint} reported an error{told}.", "Check the server's log.")
         case _:
             return ServerError(f"{endpoint} failed with status {status}{told}.", "Check the server's log.")
+
+
+def _meant(kind: str, said: str) -> int:
+    """The status that a 400 should have been, by the server's own words."""
+    if kind in _REFUSAL_KINDS:
+        return 401
+    return 404 if kind == "model_not_found" or _NO_MODEL.search(said) else 400
 
 
 def error_text(document: JsonValue) -> tuple[str, str]:

@@ -50,7 +50,7 @@ _OVERFLOW_PHRASES: Final = (
 # LiteLLM without a database looks a wrong key up in it.
 _REFUSAL_KINDS: Final = frozenset({"no_db_connection"})
 # Status 400 for an unknown model: a llama-server router, Ollama's /v1, LiteLLM.
-_NO_MODEL: Final = re.compile(r"\bmodel\b.{0,300}\b(not found|does not exist)|\binvalid model name passed\b")
+_NO_MODEL: Final = re.compile(r"\bmodel\b.{0,120}\b(not found|does not exist)|\binvalid model name passed\b")
 # What nginx, and what Go's HTTP server say to plain HTTP on their port for https.
 _WANTS_TLS: Final = (b"plain HTTP request was sent to HTTPS port", b"HTTP request to an HTTPS server")
 TRANSPORT_ERRORS: Final = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError)

@@ -76,6 +76,28 @@ def test_every_shape_of_error_body_is_read(body: Any, said: str, kind: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            {"error": {"code": 400, "message": "model 'nope' not found", "type": "invalid_request_error"}},
+            NotFoundError,
+        ),
+        (
+            {"error": {"message": "/chat/completions: Invalid model name passed in model=nope."}},
+            NotFoundError,
+        ),
+        ({"error": {"message": "unknown", "code": "model_not_found"}}, NotFoundError),
+        ({"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}}, RefusedError),
+        ({"error": {"message": "the model wants messages"}}, InvalidRequestError),
+    ],
+    ids=["router", "LiteLLM's model", "code", "LiteLLM's key", "a bad request"],
+)
+def test_a_bad_request_is_told_by_its_words(said: Any, kind: type[ServerError]) -> None:
+    """Seen on real servers: status 400 for an unknown model, and for a wrong key."""
+    assert type(error_of(400, said)) is kind
+
+
+@pytest.mark.parametrize(
     ("status", "kind"),
     [
         (400, InvalidRequestError),

@@ -30,6 +30,8 @@ class Health:
         owned: Whether it ends with the program that started it.
         demo: Whether it offers the demo engine and model.
         keep: Whether an owned service stays when its owner goes.
+        openai_url: Where programs that speak OpenAI's or LM Studio's dialect reach the models, if anywhere.
+        ollama_url: The same for Ollama's.
         notices: Sentences a person should see: a busy port, a setting that was out of range.
     """
 
@@ -41,6 +43,8 @@ class Health:
     keep: bool
     demo: bool = False
     notices: tuple[str, ...] = ()
+    openai_url: str | None = None
+    ollama_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

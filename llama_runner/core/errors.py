@@ -64,10 +64,15 @@ class ServerError(LlamaRunnerError):
 
 
 class UnreachableError(ServerError):
-    """No connection: refused, timed out, name not resolved."""
+    """No connection: refused, timed out, name not resolved.
+
+    Attributes:
+        never_sent: It is certain that nothing of the request went out: it may be sent again.
+    """
 
     kind = "unreachable"
     exit_code = ExitCode.UNREACHABLE
+    never_sent = False
 
 
 class TlsError(UnreachableError):

@@ -80,6 +80,14 @@ class RuntimeSettings(Section):
         ge=1,
         le=7200,
     )
+    idle_unload_s: float = setting(
+        600.0,
+        title="Unload when idle for",
+        help="A model that a program's request loaded leaves the memory after so long without work; 0 never.",
+        unit="s",
+        ge=0,
+        le=30 * 86400,
+    )
     log_ring_bytes: int = setting(
         MIB,
         title="Output kept per model",
@@ -110,6 +118,37 @@ class ServiceSettings(Section):
         False,
         title="Keep serving after the window closes",
         help="Leave the service and its models running when the window that started them closes.",
+    )
+
+
+class ProxySettings(Section):
+    """Other programs' way to the models of this machine."""
+
+    openai_enabled: bool = setting(
+        False,
+        title="Serve the OpenAI and LM Studio API",
+        help="Let programs of this machine use local models as if LM Studio ran here.",
+    )
+    openai_port: int = setting(
+        1234,
+        title="OpenAI port",
+        help="Port of the OpenAI and LM Studio API; 0 takes any free one.",
+        ge=0,
+        le=65535,
+        clamp=False,
+    )
+    ollama_enabled: bool = setting(
+        False,
+        title="Serve the Ollama API",
+        help="Let programs of this machine use local models as if Ollama ran here.",
+    )
+    ollama_port: int = setting(
+        11434,
+        title="Ollama port",
+        help="Port of the Ollama API; 0 takes any free one.",
+        ge=0,
+        le=65535,
+        clamp=False,
     )
 
 
@@ -313,6 +352,7 @@ class AppConfig(Section):
     version: Literal[1] = Field(CONFIG_VERSION, title="Version", description="Version of this file's format.")
     runtime: RuntimeSettings = RuntimeSettings()
     service: ServiceSettings = ServiceSettings()
+    proxy: ProxySettings = ProxySettings()
     discovery: DiscoverySettings = DiscoverySettings()
     chat: ChatSettings = ChatSettings()
     arena: ArenaSettings = ArenaSettings()

@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx
 
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import ProtocolError
+from llama_runner.core.errors import ProtocolError, UnreachableError
 from llama_runner.net.client import Exchange, current_exchange
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status, translate_errors
 
@@ -152,6 +152,9 @@ async def open_answer(client: httpx.AsyncClient, wire: WireLike, clock: Clock) -
                 wire.method, wire.url, headers=dict(wire.headers), content=wire.body
             )
             response = await client.send(request, stream=True)
+    except UnreachableError as error:
+        error.never_sent = exchange.t_send_ns is None
+        raise
     finally:
         current_exchange.reset(token)
     async with aclosing(response):

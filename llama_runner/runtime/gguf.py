@@ -46,6 +46,8 @@ class GgufHeader:
         quantization: Of most weights, for example "Q4_K_M".
         chat_template_sha256: Of the template's bytes; the template itself is never kept.
         split_count: Files this model consists of, None when it is whole.
+        parameter_count: Weights in this file.
+        capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking.
         warnings: What was odd but harmless.
     """
 
@@ -61,6 +63,8 @@ class GgufHeader:
     kind: str = "model"
     split_count: int | None = None
     warnings: tuple[str, ...] = ()
+    parameter_count: int | None = None
+    capabilities: tuple[str, ...] = ("completion",)
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -102,12 +106,12 @@ def _read(file: BinaryIO, path: Path) -> GgufHeader:
     keys = _Keys()
     for _ in range(n_keys):
         keys.read_one(cursor)
-    missing = _missing_bytes(cursor, n_tensors, _alignment(keys.values), size)
+    missing, n_weights = _tensors(cursor, n_tensors, _alignment(keys.values), size)
     if missing > 0:
         raise ModelFileError(
             f"{path.name} is incomplete: {format_size(missing)} are missing at its end.", "Download it again."
         )
-    return _header(keys, n_tensors, size)
+    return _header(keys, n_tensors, n_weights, size)
 
 
 def _check_start(file: BinaryIO, path: Path) -> None:
@@ -141,6 +145,7 @@ class _Keys:
     def __init__(self) -> None:
         self.values: dict[str, Scalar] = {}
         self.template_sha256: str | None = None
+        self.template_offers: tuple[str, ...] = ()
         self.warnings: list[str] = []
         self._seen: set[bytes] = set()
 
@@ -179,7 +184,9 @@ class _Keys:
     def _text(self, cursor: Cursor, *, keep_template: bool) -> str | None:
         length = cursor.length(_MAX_COUNT, "a text")
         if keep_template and length <= _MAX_TEMPLATE_BYTES:
-            self.template_sha256 = hashlib.sha256(cursor.take(length)).hexdigest()
+            template = cursor.take(length)
+            self.template_sha256 = hashlib.sha256(template).hexdigest()
+            self.template_offers = _offers(template)
             return None
         kept = cursor.take(min(length, _MAX_NAME_BYTES))
         cursor.skip(length - len(kept))
@@ -204,17 +211,26 @@ def _alignment(values: Mapping[str, Scalar]) -> int:
     return alignment
 
 
-def _missing_bytes(cursor: Cursor, n_tensors: int, alignment: int, size: int) -> int:
-    """How many bytes the tensors claim beyond the end of the file; 0 or less when all are there."""
-    end = 0
+def _offers(template: bytes) -> tuple[str, ...]:
+    """What a chat template shows that its model can do; the template is never run."""
+    found = ["tools"] if b"tools" in template or b"tool_call" in template else []
+    if b"<think>" in template and b"</think>" in template:
+        found.append("thinking")
+    return tuple(found)
+
+
+def _tensors(cursor: Cursor, n_tensors: int, alignment: int, size: int) -> tuple[int, int]:
+    """Bytes the tensors claim beyond the end of the file, 0 or less when all are there; and all weights."""
+    end, n_weights = 0, 0
     for _ in range(n_tensors):
-        end = max(end, _tensor_end(cursor, alignment))
+        tensor_end, elements = _tensor(cursor, alignment)
+        end, n_weights = max(end, tensor_end), n_weights + elements
     data_start = -(-cursor.position // alignment) * alignment
-    return data_start + end - size if n_tensors else 0
+    return (data_start + end - size if n_tensors else 0), n_weights
 
 
-def _tensor_end(cursor: Cursor, alignment: int) -> int:
-    """Where one tensor's data ends, counted from the start of all data."""
+def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int]:
+    """Where one tensor's data ends, counted from the start of all data, and how many values it has."""
     cursor.skip(cursor.length(_MAX_KEY_BYTES, "a tensor's name"))
     n_dimensions = cursor.scalar("<I")
     if n_dimensions > _MAX_DIMENSIONS:
@@ -227,10 +243,10 @@ def _tensor_end(cursor: Cursor, alignment: int) -> int:
         raise Damaged("a tensor is not aligned")
     # A type newer than this table: its size is unknown, its offset is not.
     per_block, block_bytes = fmt.TENSOR_BLOCKS.get(kind, (1, 0))
-    return offset + -(-elements // per_block) * block_bytes
+    return offset + -(-elements // per_block) * block_bytes, elements
 
 
-def _header(keys: _Keys, n_tensors: int, size: int) -> GgufHeader:
+def _header(keys: _Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeader:
     values = keys.values
     architecture = _text_of(values, "general.architecture")
     file_type = values.get("general.file_type")
@@ -247,7 +263,15 @@ def _header(keys: _Keys, n_tensors: int, size: int) -> GgufHeader:
         kind="mmproj" if architecture == "clip" else _text_of(values, "general.type") or "model",
         split_count=_count_of(values, "split.count"),
         warnings=tuple(keys.warnings[:_MAX_WARNINGS]),
+        parameter_count=n_weights if 0 < n_weights < _MAX_COUNT * 1024 else None,
+        capabilities=_capabilities(keys, architecture),
     )
+
+
+def _capabilities(keys: _Keys, architecture: str | None) -> tuple[str, ...]:
+    if f"{architecture}.pooling_type" in keys.values:
+        return ("embedding",)
+    return ("completion", *keys.template_offers)
 
 
 # A file with more oddities than a person reads is not better described by all of them.

@@ -5,7 +5,8 @@ Every change of state wakes every waiter; a waiter never outlives the instance.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -74,6 +75,11 @@ class Instance(LifeOwner):
         self._was_ready = False
         self._repack = True
         self._listened_again = False
+        self._in_flight = 0
+        # Without work for so long it is unloaded; None stays. What a request may change, and what it was.
+        self.idle_limit_s: float | None = None
+        self.usual_idle_limit_s: float | None = None
+        self._last_used_ns: int | None = None
 
     # --- for readers -----------------------------------------------------------------------------------
 
@@ -89,7 +95,39 @@ class Instance(LifeOwner):
 
     def snapshot(self) -> InstanceSnapshot:
         """What there is to know now."""
-        return self._view
+        return replace(
+            self._view, in_flight=self._in_flight, idle_s=self._idle_s(), unload_in_s=self.due_in_s()
+        )
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether it is about to end, whatever its state says still."""
+        return self._stop.is_set()
+
+    def due_in_s(self) -> float | None:
+        """Seconds until it has been idle for too long, 0 or less when it has; None while that cannot be."""
+        idle_s = self._idle_s()
+        if idle_s is None or self.idle_limit_s is None or self.stop_requested:
+            return None
+        return self.idle_limit_s - idle_s
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Count a request as in flight for the length of the block."""
+        self._in_flight += 1
+        self._changed()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self._last_used_ns = self.around.clock.now_ns()
+            self._changed()
+
+    def _idle_s(self) -> float | None:
+        """Since the last request ended, or since it became ready; None while it works or does not serve."""
+        if self._in_flight or self._last_used_ns is None or self._view.state not in SERVING:
+            return None
+        return seconds(self.around.clock.now_ns(), self._last_used_ns)
 
     def access(self) -> tuple[str, str]:
         """URL and key of the serving child. Raises EngineError when it does not serve."""
@@ -237,6 +275,7 @@ class Instance(LifeOwner):
     def on_ready(self, load_s: float) -> None:
         """The child serves, and it is ours."""
         self._was_ready = True
+        self._last_used_ns = self.around.clock.now_ns()
         log.info("model ready model=%s load_s=%.2f", self.model.id, load_s)
         self._enter(InstanceState.READY, load_s=load_s, progress=None, error=None, advice=None)
 

@@ -5,14 +5,16 @@ Must run on the main thread's loop: on Linux children die with the thread that s
 
 import asyncio
 import logging
+import math
 import os
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
 
-from llama_runner.core.clock import Clock
+from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import NotFoundError, ServiceError
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
@@ -36,7 +38,7 @@ from llama_runner.runtime.instance import (
     Timings,
 )
 from llama_runner.runtime.output import LogFile, OutputRing
-from llama_runner.runtime.states import ENDED
+from llama_runner.runtime.states import ENDED, SERVING
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,22 @@ log = logging.getLogger(__name__)
 _LOG_FILES: Final = 2
 _LOADABLE_AGAIN: Final = ENDED | {InstanceState.STOPPING}
 _NO_OPTIONS: Final = LoadOptions()
+_IDLE_WATCH: Final = "idle watch"
+# Changes wake the watch; this only bounds a wait for a clock that is not the loop's.
+_LONGEST_PAUSE_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A serving instance, as long as it is used.
+
+    Attributes:
+        load_s: How long its user waited for it to be ready.
+    """
+
+    url: str
+    api_key: str = field(repr=False)
+    load_s: float
 
 
 class RuntimeManager:
@@ -144,6 +162,37 @@ class RuntimeManager:
             raise known.failure()
         return await (await self._load(model_id, options)).ready()
 
+    @asynccontextmanager
+    async def use(self, model_id: str) -> AsyncIterator[InUse]:
+        """Have a model ready for the length of the block, counted as in flight. Raises as `ensure_ready`.
+
+        A child that went away between being ready and being used is waited for like a load.
+        """
+        began_ns = self._clock.now_ns()
+        known = self._of_model(model_id)
+        if known is not None and known.state is InstanceState.FAILED:
+            raise known.failure()
+        instance = known
+        while instance is None or instance.stop_requested or instance.state not in SERVING:
+            instance = await self._load(model_id, _NO_OPTIONS, on_demand=True)
+            await instance.ready()
+        with instance.used():
+            url, api_key = instance.access()
+            load_s = seconds(self._clock.now_ns(), began_ns) if instance is not known else 0.0
+            yield InUse(url, api_key, load_s)
+
+    def keep(self, model_id: str, idle_s: float | None) -> None:
+        """How long a loaded model stays without work.
+
+        Args:
+            idle_s: Infinity for ever; None for what it was loaded with.
+        """
+        instance = self._of_model(model_id)
+        if instance is not None:
+            limit_s = instance.usual_idle_limit_s if idle_s is None else idle_s
+            instance.idle_limit_s = None if limit_s == math.inf else limit_s
+            self._announce()
+
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError."""
         instance = self._instance(instance_id)
@@ -164,18 +213,19 @@ class RuntimeManager:
 
     # --- within ------------------------------------------------------------------------------------------
 
-    async def _load(self, model_id: str, options: LoadOptions) -> Instance:
+    async def _load(self, model_id: str, options: LoadOptions, *, on_demand: bool = False) -> Instance:
         # One decision at a time per model: two callers get one child.
         async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
             current = self._of_model(model_id)
-            if current is not None and current.state not in _LOADABLE_AGAIN:
+            ending = current is not None and (current.state in _LOADABLE_AGAIN or current.stop_requested)
+            if current is not None and not ending:
                 return current
             if current is not None:
                 await current.ended()
                 self._forget(current)
-            return await self._start(model_id, options)
+            return await self._start(model_id, options, on_demand=on_demand)
 
-    async def _start(self, model_id: str, options: LoadOptions) -> Instance:
+    async def _start(self, model_id: str, options: LoadOptions, *, on_demand: bool) -> Instance:
         model = choose_model(await self.models(), model_id)
         wanted = merged_options(options, model.parameters)
         config = self._config()
@@ -195,11 +245,27 @@ class RuntimeManager:
             log_file=self._log_file(config, model),
             changed=self._announce,
         )
+        if on_demand and (idle_s := config.runtime.idle_unload_s):
+            instance.idle_limit_s = instance.usual_idle_limit_s = idle_s
         self._instances[instance.id] = instance
+        if _IDLE_WATCH not in self._tasks.running:
+            self._tasks.start(self._watch_idle(), name=_IDLE_WATCH)
         self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
         log.info("loading model=%s engine=%s origin=%s", model.id, engine.path, choice.origin)
         self._announce()
         return instance
+
+    async def _watch_idle(self) -> None:
+        """Unload what was without work for too long, as long as anything is loaded."""
+        while self._instances:
+            seen = self._revision
+            due = [(left, one) for one in self._instances.values() if (left := one.due_in_s()) is not None]
+            for left, instance in due:
+                if left <= 0:
+                    log.info("unloading, idle model=%s", instance.model.id)
+                    await self.unload(instance.id)
+            pause_s = min((left for left, _ in due if left > 0), default=_LONGEST_PAUSE_S)
+            await self.wait_change(seen, min(pause_s, _LONGEST_PAUSE_S))
 
     def _surroundings(self, config: AppConfig) -> Surroundings:
         return Surroundings(

@@ -39,6 +39,8 @@ class InstanceSnapshot:
         error: Why it is not ready, one sentence.
         advice: What to do about it, one sentence.
         ram_bytes: Resident memory of the child, mapped model files included.
+        idle_s: Since its last request ended; None while it works.
+        unload_in_s: Until it is unloaded for want of work; None for never, or while it works.
     """
 
     id: str
@@ -57,6 +59,7 @@ class InstanceSnapshot:
     pinned: bool = False
     ram_bytes: int | None = None
     vram_bytes: int | None = None
+    unload_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

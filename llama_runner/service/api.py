@@ -159,6 +159,8 @@ class ControlApi:
                 keep=state.keep,
                 demo=state.demo,
                 notices=state.notices,
+                openai_url=state.proxy_urls.openai,
+                ollama_url=state.proxy_urls.ollama,
             )
         )
 

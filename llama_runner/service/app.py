@@ -32,11 +32,13 @@ from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import port_of_socket
 from llama_runner.runtime.engine import EngineProbes
 from llama_runner.runtime.manager import RuntimeManager
+from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, wanted_addresses
 from llama_runner.service.api import ControlApi
 from llama_runner.service.engine import describe_engine
 from llama_runner.service.listener import allowed_hosts, claim_control_port, url_host
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
 from llama_runner.service.owner import watch_owner
+from llama_runner.service.proxies import open_proxies
 from llama_runner.service.server import HttpServer
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
@@ -55,12 +57,14 @@ class ServiceOptions:
 
     Attributes:
         control: Host and port of the control API in place of the settings.
+        proxy: Where the proxy listens, in place of the settings.
         owned: It ends when its stdin does, and takes a free port when the wanted one is busy.
         keep: An owned one stays when its stdin ends.
         demo: Offer the demo engine and model.
     """
 
     control: tuple[str, int] | None = None
+    proxy: ProxyAddresses = NOWHERE
     overrides: Overrides = NO_OVERRIDES
     owned: bool = False
     keep: bool = False
@@ -71,13 +75,13 @@ async def run_service(
     home: Home,
     options: ServiceOptions,
     *,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[str, ProxyUrls], None],
     clock: Clock | None = None,
 ) -> None:
     """Serve `home` until told to stop: by a signal, by the control API, by the owner's end.
 
     Args:
-        on_ready: Called once with the URL of the control API, when everything answers.
+        on_ready: Called once with the URLs of the control API and of the proxy, when everything answers.
 
     Raises:
         AlreadyRunningError: Another service has this home (F41).
@@ -112,11 +116,12 @@ def only_service_of(home: Home) -> Iterator[None]:
 
 
 async def _serve(
-    home: Home, options: ServiceOptions, state: ServiceState, on_ready: Callable[[str], None]
+    home: Home, options: ServiceOptions, state: ServiceState, on_ready: Callable[[str, ProxyUrls], None]
 ) -> None:
     config = LiveConfig(home, options.overrides, on_problem=state.notice)
     wanted = config.app().service
     host, port = options.control or (wanted.control_host, wanted.control_port)
+    proxy = wanted_addresses(config.app().proxy, options.proxy)
     listener, notice = claim_control_port(host, port, fall_back=options.owned)
     if notice:
         state.notice(notice)
@@ -147,9 +152,13 @@ async def _serve(
         if options.owned:
             watch_owner(state.owner_gone)
         log.info("service ready url=%s owned=%s", url, options.owned)
-        on_ready(url)
         try:
-            await _until_stop(state, serving, tasks)
+            async with open_proxies(
+                proxy, manager, http=http, clock=SystemClock(), notice=state.notice
+            ) as urls:
+                state.proxy_urls = urls
+                on_ready(url, urls)
+                await _until_stop(state, serving, tasks)
         finally:
             state.stop_requested.set()
             await _close_manager(manager, state, tasks)

@@ -17,8 +17,12 @@ _FELL_BACK: Final = (
 )
 
 
-def check_control_host(host: str) -> None:
-    """Raise ConfigError unless `host` is this machine only (C6): the control API starts programs."""
+def check_loopback(who: str, host: str) -> None:
+    """Raise ConfigError unless `host` is this machine only (C6): `who` starts programs.
+
+    Args:
+        who: Begins a sentence: "The control API".
+    """
     if host == "localhost":
         return
     try:
@@ -27,7 +31,7 @@ def check_control_host(host: str) -> None:
         loopback = False
     if not loopback:
         raise ConfigError(
-            f"The control API is not opened on {host[:100]!r}: other machines could start programs here.",
+            f"{who} is not opened on {host[:100]!r}: other machines could start programs here.",
             "Use 127.0.0.1, ::1 or localhost.",
         )
 
@@ -42,7 +46,7 @@ def claim_control_port(host: str, port: int, *, fall_back: bool) -> tuple[socket
         ConfigError: The host is not this machine only.
         PortInUseError: Names the program that has the port (F12).
     """
-    check_control_host(host)
+    check_loopback("The control API", host)
     try:
         return listen_tcp(host, port), None
     except PortInUseError as error:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,6 +18,8 @@ KEEP_ALIVE_S: Final = 15
 CLOSE_LIMIT_S: Final = 2
 # From a connection or a request's first byte to its last one; requests are small and come from this machine.
 REQUEST_LIMIT_S: Final = 10.0
+# The same for requests of 32 MiB, at 1 MiB a second.
+BODY_LIMIT_S: Final = 30.0
 
 
 class BoundedRequests(H11Protocol):
@@ -26,6 +28,7 @@ class BoundedRequests(H11Protocol):
     Without this a few hundred half requests, of any user of this machine, keep everybody else out.
     """
 
+    limit_s: ClassVar[float] = REQUEST_LIMIT_S
     _arriving: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,7 +57,7 @@ class BoundedRequests(H11Protocol):
         super().connection_lost(exc)
 
     def _expect(self) -> None:
-        self._arriving = self.loop.call_later(REQUEST_LIMIT_S, self.transport.close)
+        self._arriving = self.loop.call_later(self.limit_s, self.transport.close)
 
     def _expect_nothing(self) -> None:
         if self._arriving is not None:
@@ -62,18 +65,27 @@ class BoundedRequests(H11Protocol):
             self._arriving = None
 
 
+class SlowBodies(BoundedRequests):
+    """For requests that carry pictures."""
+
+    limit_s: ClassVar[float] = BODY_LIMIT_S
+
+
 class HttpServer(uvicorn.Server):
     """Serves `app` on a listening socket until `stop`.
 
     Args:
         listener: Closed at the end.
+        requests: How long requests may take to arrive.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, *, requests: type[BoundedRequests] = BoundedRequests
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedRequests,
+                http=requests,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from llama_runner.core.clock import Clock, seconds
+from llama_runner.service.addresses import ProxyUrls
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class ServiceState:
     Attributes:
         stop_requested: Set once: no new work from here on.
         hurried: Set when whoever asked does not want to wait any longer.
+        proxy_urls: Where other programs reach the models.
     """
 
     def __init__(self, *, owned: bool, keep: bool, demo: bool, clock: Clock) -> None:
@@ -31,6 +33,7 @@ class ServiceState:
         self.demo = demo
         self.stop_requested = asyncio.Event()
         self.hurried = asyncio.Event()
+        self.proxy_urls = ProxyUrls()
         self._notices: list[str] = []
         self._clients = 0
         self._orphaned = False

@@ -340,8 +340,8 @@ def test_other_machines_are_never_let_in(home: Path, host: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--openai", "127.0.0.1:0"],
-        ["--ollama", "127.0.0.1:0"],
+        ["--openai", "nonsense"],
+        ["--ollama", "0.0.0.0:0"],
         ["--control", "nonsense"],
         ["--models", "/nowhere/at/all"],
         ["--engine", "/nowhere/at/all"],

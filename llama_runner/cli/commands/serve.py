@@ -2,11 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output
-from llama_runner.core.errors import ConfigError, ExitCode, UsageError
+from llama_runner.core.errors import ConfigError, ExitCode
 from llama_runner.net.listen import parse_listen
+
+if TYPE_CHECKING:
+    from llama_runner.service.addresses import ProxyUrls
 
 
 class ServeCommand:
@@ -19,8 +23,10 @@ class ServeCommand:
         """Add the command's arguments."""
         parser.add_argument("--stop", action="store_true", help="end the running service and its models")
         parser.add_argument("--control", metavar="HOST:PORT", help="where the control API listens")
-        parser.add_argument("--openai", metavar="HOST:PORT", help="where the OpenAI API will listen")
-        parser.add_argument("--ollama", metavar="HOST:PORT", help="where the Ollama API will listen")
+        parser.add_argument(
+            "--openai", metavar="HOST:PORT", help="where the OpenAI and LM Studio API listens"
+        )
+        parser.add_argument("--ollama", metavar="HOST:PORT", help="where the Ollama API listens")
         parser.add_argument("--models", metavar="DIR", type=Path, help="folder with the model files")
         parser.add_argument("--engine", metavar="PATH", type=Path, help="the llama-server to run")
         # For the window and for `query`, which hold our stdin: its end is theirs.
@@ -33,11 +39,16 @@ class ServeCommand:
             return await _stop(args, out)
         _check(args)
         # Only now: `--stop` and a mistake in the arguments need nothing of the serving side.
+        from llama_runner.service.addresses import ProxyAddresses
         from llama_runner.service.app import ServiceOptions, run_service
         from llama_runner.service.live_config import Overrides
 
         options = ServiceOptions(
             control=parse_listen(args.control) if args.control else None,
+            proxy=ProxyAddresses(
+                openai=parse_listen(args.openai) if args.openai else None,
+                ollama=parse_listen(args.ollama) if args.ollama else None,
+            ),
             overrides=Overrides(
                 models_dir=args.models.absolute() if args.models else None,
                 engine=args.engine.absolute() if args.engine else None,
@@ -46,24 +57,21 @@ class ServeCommand:
             keep=args.keep_serving,
             demo=args.demo,
         )
-        await run_service(home_of(args), options, on_ready=lambda url: _ready(out, url))
+        await run_service(home_of(args), options, on_ready=lambda url, proxy: _ready(out, url, proxy))
         return ExitCode.DONE
 
 
-def _ready(out: Output, url: str) -> None:
-    out.line({"event": "ready", "openai": None, "ollama": None, "control": url})
+def _ready(out: Output, url: str, proxy: "ProxyUrls") -> None:
+    out.line({"event": "ready", "openai": proxy.openai, "ollama": proxy.ollama, "control": url})
     out.text(f"The service runs; its control API is at {url}.")
+    if proxy.openai:
+        out.text(f"OpenAI and LM Studio API: {proxy.openai} (for OpenAI clients: {proxy.openai}/v1)")
+    if proxy.ollama:
+        out.text(f"Ollama API: {proxy.ollama}")
     out.note("Ctrl+C ends it.")
 
 
 def _check(args: argparse.Namespace) -> None:
-    for option in ("openai", "ollama"):
-        if text := getattr(args, option):
-            parse_listen(text)
-            raise UsageError(
-                f"--{option} cannot be served yet: this version has no proxy.",
-                f"Leave --{option} out; programs reach a loaded model at the address that `ps` shows.",
-            )
     if args.models and not args.models.is_dir():
         raise ConfigError(f"The models folder {args.models} is not there.", "Give an existing folder.")
     if args.engine and not args.engine.is_file():

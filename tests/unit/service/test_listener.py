@@ -11,7 +11,7 @@ from llama_runner.net.listen import parse_listen, port_of_socket
 from llama_runner.service.listener import (
     allowed_hosts,
     busy_sentence,
-    check_control_host,
+    check_loopback,
     claim_control_port,
     url_host,
 )
@@ -20,7 +20,7 @@ from llama_runner.system.identity import ListenerInfo
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
 def test_addresses_of_this_machine_are_allowed(host: str) -> None:
-    check_control_host(host)
+    check_loopback("The control API", host)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_addresses_of_this_machine_are_allowed(host: str) -> None:
 def test_every_other_address_is_refused(host: str) -> None:
     """C6: there is no way yet to open the control API to others."""
     with pytest.raises(ConfigError, match="not opened") as caught:
-        check_control_host(host)
+        check_loopback("The control API", host)
     assert "127.0.0.1" in caught.value.hint
     assert len(caught.value.message) < 300
 

@@ -9,8 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from llama_runner.net.listen import listen_tcp, port_of_socket
-from llama_runner.service import server as server_module
-from llama_runner.service.server import HttpServer
+from llama_runner.service.server import BoundedRequests, HttpServer
 
 LIMIT_S = 0.3
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\n"
@@ -53,7 +52,7 @@ async def connection(app: Echo) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 @pytest.fixture(autouse=True)
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "REQUEST_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr(BoundedRequests, "limit_s", LIMIT_S)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", HEAD, HEAD + b"hell"])

@@ -1,0 +1,381 @@
+"""Ollama's own API. What changes its store (pull, push, create, copy, delete, blobs) is refused (H19)."""
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from llama_runner.backends.openai_decoder import OpenAIDecoder
+from llama_runner.core.clock import seconds
+from llama_runner.core.errors import InvalidRequestError, LlamaRunnerError, ProtocolError
+from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
+from llama_runner.proxy import ollama_requests as requests
+from llama_runner.proxy.answers import AnswerWriter, BodyChanged
+from llama_runner.proxy.bodies import MAX_BODY_BYTES, read_object, wants_stream
+from llama_runner.proxy.durations import expires_at, keep_alive_s, nanoseconds, rfc3339
+from llama_runner.proxy.host import ModelState, OfferedModel
+from llama_runner.proxy.lm_studio_face import parameters_text
+from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, unspoken
+from llama_runner.proxy.ollama_errors import engine_error, error_answer
+from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
+from llama_runner.proxy.records import RequestRecord
+from llama_runner.proxy.relay import Call, Relay, Relays
+from llama_runner.proxy.routing import find_model
+
+# Clients refuse to talk to a server older than what they need; this is the version whose API this is.
+VERSION: Final = "0.34.2"
+_COPILOT: Final = "GitHubCopilotChat/"
+_REFUSED: Final = (
+    ("POST", "/api/pull"),
+    ("POST", "/api/push"),
+    ("POST", "/api/create"),
+    ("POST", "/api/copy"),
+    ("DELETE", "/api/delete"),
+    ("POST", "/api/blobs/{digest:path}"),
+)
+
+Handler = Callable[[Request], Awaitable[ASGIApp]]
+
+
+class OllamaFace:
+    """`/api/*` and the greeting at `/`."""
+
+    def __init__(self, shared: Relays) -> None:
+        self._shared = shared
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        get, post = ["GET"], ["POST"]
+        routes = [
+            Route("/", self.greeting, methods=["GET", "HEAD"]),
+            Route("/api/version", self.version, methods=["GET", "HEAD"]),
+            Route("/api/status", self.status, methods=get),
+            Route("/api/tags", answered(self.tags), methods=["GET", "HEAD"]),
+            Route("/api/ps", answered(self.running), methods=get),
+            Route("/api/show", answered(self.show), methods=post),
+            Route("/api/chat", answered(self.chat), methods=post),
+            Route("/api/generate", answered(self.generate), methods=post),
+            Route("/api/embed", answered(self.embed), methods=post),
+            Route("/api/embeddings", answered(self.embeddings), methods=post),
+            Route("/api/blobs/{digest:path}", self.no_blob, methods=["HEAD"]),
+        ]
+        return routes + [Route(path, self.refused, methods=[method]) for method, path in _REFUSED]
+
+    # --- what there is -----------------------------------------------------------------------------------
+
+    async def greeting(self, request: Request) -> Response:
+        """What its clients look for first."""
+        return PlainTextResponse("Ollama is running")
+
+    async def version(self, request: Request) -> Response:
+        """GET /api/version."""
+        return JSONResponse({"version": VERSION})
+
+    async def status(self, request: Request) -> Response:
+        """GET /api/status: nothing here is in a cloud."""
+        return JSONResponse({"cloud": {"disabled": True, "source": "llama-runner"}})
+
+    async def tags(self, request: Request) -> ASGIApp:
+        """GET /api/tags: the newest file first."""
+        offered = sorted(await self._shared.host.offered(), key=lambda model: -model.modified_s)
+        return JSONResponse({"models": [tag(model) for model in offered]})
+
+    async def running(self, request: Request) -> ASGIApp:
+        """GET /api/ps: what is in memory, the one that stays longest first."""
+        loaded = [m for m in await self._shared.host.offered() if m.state is ModelState.LOADED]
+        loaded.sort(key=lambda model: -(math.inf if model.idle_unload_s is None else model.idle_unload_s))
+        now_s = self._shared.clock.utc().timestamp()
+        return JSONResponse({"models": [running_entry(model, now_s) for model in loaded]})
+
+    async def show(self, request: Request) -> ASGIApp:
+        """POST /api/show."""
+        document = await read_object(request)
+        model = await self._named(document)
+        is_copilot = request.headers.get("user-agent", "").startswith(_COPILOT)
+        name = _asked_name(document) if is_copilot else model.id
+        return JSONResponse(shown(model, name))
+
+    # --- answering ---------------------------------------------------------------------------------------
+
+    async def chat(self, request: Request) -> ASGIApp:
+        """POST /api/chat."""
+        document = await read_object(request)
+        if not document.get("messages"):
+            return await self._only_load(document, Kind.CHAT)
+        model = await self._named(document)
+        if "completion" not in model.capabilities:
+            raise InvalidRequestError(f'"{model.id}" does not support chat', "Use another model.")
+        body = requests.chat_body(document, model)
+        return self._relay(request, document, model, Kind.CHAT, CHAT.upstream, body)
+
+    async def generate(self, request: Request) -> ASGIApp:
+        """POST /api/generate."""
+        document = await read_object(request)
+        if not document.get("prompt") and not document.get("images") and not document.get("suffix"):
+            return await self._only_load(document, Kind.GENERATE)
+        model = await self._named(document)
+        if "completion" not in model.capabilities:
+            raise InvalidRequestError(f'"{model.id}" does not support generate', "Use another model.")
+        if document.get("suffix"):
+            # Its answers have no shape that the chat decoder reads; asked as a completion it has.
+            path, body = COMPLETION.upstream, requests.suffix_body(document, model)
+        elif document.get("raw") is True:
+            if document.get("system") or document.get("template") or document.get("context"):
+                raise InvalidRequestError(
+                    "raw mode does not support template, system, or context", "Leave them out."
+                )
+            path, body = COMPLETION.upstream, requests.raw_body(document, model)
+        else:
+            path, body = CHAT.upstream, requests.generate_body(document, model)
+        return self._relay(request, document, model, Kind.GENERATE, path, body)
+
+    async def embed(self, request: Request) -> ASGIApp:
+        """POST /api/embed."""
+        document = await read_object(request)
+        model = await self._named(document)
+        body = requests.embed_body(document)
+        if not body["input"]:
+            return JSONResponse({"model": _asked_name(document), "embeddings": []})
+        change = partial(_embed_answer, _asked_name(document), document.get("dimensions"))
+        return await self._embedding_relay(request, document, model, body, change)
+
+    async def embeddings(self, request: Request) -> ASGIApp:
+        """POST /api/embeddings, the older call with one text."""
+        document = await read_object(request)
+        model = await self._named(document)
+        if not document.get("prompt"):
+            return JSONResponse({"embedding": []})
+        body = requests.embed_body({"input": document["prompt"]})
+        return await self._embedding_relay(request, document, model, body, _embeddings_answer)
+
+    # --- refused -----------------------------------------------------------------------------------------
+
+    async def refused(self, request: Request) -> Response:
+        """What would change the models on disk."""
+        message = "Llama Runner's models are files: they are not changed through this API"
+        return JSONResponse({"error": message}, status_code=501)
+
+    async def no_blob(self, request: Request) -> Response:
+        """HEAD of a blob: there are none."""
+        return Response(status_code=404)
+
+    # --- within ------------------------------------------------------------------------------------------
+
+    async def _named(self, document: Mapping[str, JsonValue]) -> OfferedModel:
+        if not _asked_name(document):
+            raise InvalidRequestError("model is required", "Name one of those that /api/tags lists.")
+        return await find_model(self._shared.host, _asked_name(document))
+
+    async def _only_load(self, document: Mapping[str, JsonValue], kind: Kind) -> ASGIApp:
+        """A request without words loads the model, or unloads it with `keep_alive` 0."""
+        model = await self._named(document)
+        keep_s = keep_alive_s(document.get("keep_alive"))
+        name, host = _asked_name(document), self._shared.host
+        if keep_s == 0:
+            if model.state is not ModelState.NOT_LOADED:
+                await host.unload(model.id)
+            return JSONResponse(unspoken(name, kind, "unload", self._shared.clock))
+        async with host.use(model.id):
+            host.keep(model.id, keep_s)
+        return JSONResponse(unspoken(name, kind, "load", self._shared.clock))
+
+    def _relay(
+        self,
+        request: Request,
+        document: Mapping[str, JsonValue],
+        model: OfferedModel,
+        kind: Kind,
+        path: str,
+        body: Mapping[str, JsonValue],
+    ) -> ASGIApp:
+        streamed = wants_stream(document, default=True)
+        shared, began_ns = self._shared, self._shared.clock.now_ns()
+
+        def writer(record: RequestRecord) -> AnswerWriter:
+            return OllamaWriter(
+                OpenAIDecoder(model.id) if path == CHAT.upstream else TextDecoder(model.id),
+                kind=kind,
+                name=_asked_name(document),
+                streamed=streamed,
+                record=record,
+                since=lambda: seconds(shared.clock.now_ns(), began_ns),
+                clock=shared.clock,
+            )
+
+        # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
+        usage: JsonValue = {"include_usage": True}
+        whole = {"model": model.id, "stream": True, "stream_options": usage, **body}
+        call = _call(model.id, path, whole, streamed=streamed, writer=writer)
+        return Relay(shared, call, request.url.path, keep_s=keep_alive_s(document.get("keep_alive")))
+
+    async def _embedding_relay(
+        self,
+        request: Request,
+        document: Mapping[str, JsonValue],
+        model: OfferedModel,
+        body: Mapping[str, JsonValue],
+        change: Callable[[RequestRecord, Mapping[str, JsonValue]], Mapping[str, JsonValue]],
+    ) -> ASGIApp:
+        def writer(record: RequestRecord) -> AnswerWriter:
+            return BodyChanged(lambda data: _changed(data, partial(change, record)))
+
+        whole = {"model": model.id, **body}
+        call = _call(model.id, EMBEDDINGS.upstream, whole, streamed=False, writer=writer)
+        keep_s = keep_alive_s(document.get("keep_alive"))
+        return Relay(self._shared, call, request.url.path, keep_s=keep_s)
+
+
+def _call(
+    model_id: str,
+    path: str,
+    body: Mapping[str, JsonValue],
+    *,
+    streamed: bool,
+    writer: Callable[[RequestRecord], AnswerWriter],
+) -> Call:
+    return Call(
+        model_id=model_id,
+        path=path,
+        body=dump_json(dict(body)),
+        streamed=streamed,
+        writer=writer,
+        error_answer=error_answer,
+        error_body=engine_error,
+    )
+
+
+def _asked_name(document: Mapping[str, JsonValue]) -> str:
+    name = document.get("model") or document.get("name")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequestError("invalid model name", "Name one of those that /api/tags lists.")
+    return name or ""
+
+
+def details(model: OfferedModel) -> dict[str, JsonValue]:
+    """What every listing says of a model; strict clients need all of the texts."""
+    return {
+        "parent_model": "",
+        "format": "gguf",
+        "family": model.architecture or "",
+        "families": [model.architecture] if model.architecture else [],
+        "parameter_size": parameters_text(model.parameter_count) or "",
+        "quantization_level": model.quantization or "",
+        "context_length": model.trained_context or 0,
+        "embedding_length": model.embedding_length or 0,
+    }
+
+
+def tag(model: OfferedModel) -> dict[str, JsonValue]:
+    """One model of `/api/tags`."""
+    return {
+        "name": model.id,
+        "model": model.id,
+        "modified_at": rfc3339(model.modified_s),
+        "size": model.size_bytes,
+        "digest": model.digest,
+        "details": details(model),
+        "capabilities": list(model.capabilities),
+    }
+
+
+def running_entry(model: OfferedModel, now_s: float) -> dict[str, JsonValue]:
+    """One model of `/api/ps`."""
+    return {
+        "name": model.id,
+        "model": model.id,
+        "size": model.memory_bytes or model.size_bytes,
+        "digest": model.digest,
+        "details": details(model),
+        "expires_at": expires_at(now_s, model.idle_unload_s),
+        "size_vram": model.vram_bytes or 0,
+        "context_length": model.running_context or model.trained_context or 0,
+    }
+
+
+def shown(model: OfferedModel, basename: str) -> dict[str, JsonValue]:
+    """The answer of `/api/show`."""
+    family = model.architecture or "unknown"
+    info: dict[str, JsonValue] = {
+        "general.architecture": family,
+        "general.basename": basename,
+        "general.parameter_count": model.parameter_count,
+        f"{family}.context_length": model.trained_context,
+        f"{family}.embedding_length": model.embedding_length,
+        f"{family}.block_count": model.block_count,
+    }
+    return {
+        "modelfile": f"FROM {model.id}\n",
+        "parameters": "",
+        "template": "",
+        "details": details(model),
+        "model_info": {name: value for name, value in info.items() if value is not None},
+        "capabilities": list(model.capabilities),
+        "modified_at": rfc3339(model.modified_s),
+    }
+
+
+def _changed(data: bytes, change: Callable[[Mapping[str, JsonValue]], Mapping[str, JsonValue]]) -> bytes:
+    try:
+        document = parse_json(data, max_bytes=MAX_BODY_BYTES)
+    except JsonRejected as error:
+        raise ProtocolError("The engine", "its answer is not JSON") from error
+    return json.dumps(change(document if isinstance(document, dict) else {})).encode()
+
+
+def _embed_answer(
+    name: str, dimensions: JsonValue, record: RequestRecord, document: Mapping[str, JsonValue]
+) -> Mapping[str, JsonValue]:
+    usage = document.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    size = dimensions if isinstance(dimensions, int) and not isinstance(dimensions, bool) else None
+    vectors: list[JsonValue] = [shortened(vector, size) for vector in _vectors(document)]
+    return {
+        "model": name,
+        "embeddings": vectors,
+        "total_duration": nanoseconds((record.upstream_s or 0.0) + (record.load_s or 0.0)),
+        "load_duration": nanoseconds(record.load_s),
+        "prompt_eval_count": tokens,
+    }
+
+
+def _embeddings_answer(record: RequestRecord, document: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    vector: list[JsonValue] = list(next(iter(_vectors(document)), []))
+    return {"embedding": vector}
+
+
+def _vectors(document: Mapping[str, JsonValue]) -> list[list[float]]:
+    data = document.get("data")
+    found: list[list[float]] = []
+    for item in data if isinstance(data, list) else []:
+        vector = item.get("embedding") if isinstance(item, dict) else None
+        numbers = vector if isinstance(vector, list) else []
+        found.append([float(x) for x in numbers if isinstance(x, int | float)])
+    return found
+
+
+def shortened(vector: list[float], size: int | None) -> list[JsonValue]:
+    """The first `size` numbers, of length 1 again; llama-server has no such option."""
+    if size is None or not 0 < size < len(vector):
+        return list(vector)
+    cut = vector[:size]
+    length = math.sqrt(sum(x * x for x in cut))
+    return [x / length for x in cut] if length else list(cut)
+
+
+def answered(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """`handler` with errors before the answer in the dialect."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)  # type: ignore[return-value]  # any ASGI app is a response here
+        except LlamaRunnerError as error:
+            status, document = error_answer(error)
+            return JSONResponse(document, status_code=status)
+
+    return answer

@@ -1,0 +1,328 @@
+"""One request from a client to an engine and its answer back. Closing either end closes the other (H23).
+
+Before the first byte every error has its HTTP status; after it, the answer ends with an error in its dialect.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+from starlette.types import Message, Receive, Scope, Send
+
+from llama_runner import __version__
+from llama_runner.core.clock import Clock, seconds
+from llama_runner.core.errors import LlamaRunnerError, ServerError, UnreachableError
+from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
+from llama_runner.net.stream import OpenAnswer, open_answer
+from llama_runner.proxy.admission import Admission
+from llama_runner.proxy.answers import AnswerWriter, sse_headers
+from llama_runner.proxy.host import ModelHost, Upstream
+from llama_runner.proxy.records import RequestLog, RequestRecord
+
+log = logging.getLogger(__name__)
+
+# A load that takes longer than this is not held back without a word: some clients give up after five minutes.
+COMMIT_AFTER_S: Final = 60.0
+PING_EVERY_S: Final = 15.0
+# How long an engine that died may take to be noticed and replaced, and between two looks.
+RETRY_FOR_S: Final = 10.0
+CHANGE_LIMIT_S: Final = 0.5
+# H24: a client that takes nothing for this long has left without saying so.
+SEND_LIMIT_S: Final = 60.0
+
+# Status and document of an error that came before the answer.
+ErrorAnswer = Callable[[LlamaRunnerError], tuple[int, JsonValue]]
+# What the client gets for an engine's answer that is not 2xx: status and body.
+ErrorBody = Callable[[int, bytes], tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent to the engine, and how its answer comes back.
+
+    Attributes:
+        body: Of the request to the engine, JSON.
+        writer: For a 2xx answer; made per request.
+        error_answer: For errors of ours.
+        error_body: For errors of the engine.
+    """
+
+    model_id: str
+    path: str
+    body: bytes
+    streamed: bool
+    writer: Callable[[RequestRecord], AnswerWriter]
+    error_answer: ErrorAnswer
+    error_body: ErrorBody
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """What every relayed request shares."""
+
+    host: ModelHost
+    http: httpx.AsyncClient
+    clock: Clock
+    admission: Admission
+    requests: RequestLog
+
+
+class Relay:
+    """An ASGI response that forwards one call.
+
+    Args:
+        keep_s: How long the model stays in memory without work afterwards; None for the default.
+    """
+
+    def __init__(self, shared: Relays, call: Call, client_path: str, *, keep_s: float | None = None) -> None:
+        self._shared = shared
+        self._keep_s = keep_s
+        self._call = call
+        self._client_path = client_path
+        self._began_ns = shared.clock.now_ns()
+        self._record = shared.requests.begin(
+            client_path, call.model_id, shared.clock.utc(), streamed=call.streamed
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, unless the client leaves before the end."""
+        out = _Out(send, self._call, self._record, self._since)
+        try:
+            left = await _unless_client_leaves(receive, self._answer(out))
+            if left:
+                self._record.outcome = "client left"
+        finally:
+            record = self._record
+            record.total_s = self._since()
+            log.info(
+                "proxied path=%s model=%s status=%s outcome=%s queue_s=%.3f load_s=%.3f first_byte_s=%.3f"
+                " total_s=%.3f",
+                self._client_path,
+                self._call.model_id,
+                record.status,
+                record.outcome,
+                record.queue_s or 0.0,
+                record.load_s or 0.0,
+                record.first_byte_s or 0.0,
+                record.total_s,
+            )
+
+    def _since(self) -> float:
+        return seconds(self._shared.clock.now_ns(), self._began_ns)
+
+    async def _answer(self, out: "_Out") -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                pinging = group.create_task(out.keep_open(), name="keep open")
+                await self._forward(out)
+                pinging.cancel()
+        except* LlamaRunnerError as errors:
+            await out.fail(_first(errors))
+        except* _ClientStuck:
+            log.info("client takes nothing, dropped model=%s", self._call.model_id)
+            self._record.outcome = "client left"
+        except* Exception as errors:
+            # The edge of a request: the client gets a number, the log the rest (I25).
+            number = secrets.token_hex(4)
+            log.error("relay failed model=%s number=%s", self._call.model_id, number, exc_info=errors)
+            await out.fail(
+                LlamaRunnerError(f"Something went wrong here (number {number}).", "See the service's log.")
+            )
+
+    async def _forward(self, out: "_Out") -> None:
+        shared, record = self._shared, self._record
+        async with shared.admission.admitted(self._call.model_id) as waited_s:
+            record.queue_s = waited_s
+            began_ns = shared.clock.now_ns()
+            while True:
+                try:
+                    await self._ask(out)
+                except UnreachableError as error:
+                    # An engine that just died: nothing went out, its successor may have it.
+                    if not error.never_sent or seconds(shared.clock.now_ns(), began_ns) > RETRY_FOR_S:
+                        raise
+                    log.info("engine is gone, asking again model=%s", self._call.model_id)
+                    await shared.host.changed(CHANGE_LIMIT_S)
+                else:
+                    return
+
+    async def _ask(self, out: "_Out") -> None:
+        shared, call, record = self._shared, self._call, self._record
+        async with shared.host.use(call.model_id) as upstream:
+            record.load_s = (record.load_s or 0.0) + upstream.load_s
+            shared.host.keep(call.model_id, self._keep_s)
+            asked_ns = shared.clock.now_ns()
+            wire = _Wire(upstream.base_url + call.path, _headers(upstream, call), call.body)
+            async with open_answer(shared.http, wire, shared.clock) as answer:
+                record.upstream_s = seconds(shared.clock.now_ns(), asked_ns)
+                if answer.is_success:
+                    await _pass(answer, out)
+                else:
+                    body = await answer.read_at_most(MAX_ERROR_BODY_BYTES)
+                    await out.refuse(answer.status, body or b"", answer.headers)
+
+
+async def _pass(answer: OpenAnswer, out: "_Out") -> None:
+    await answer.refuse_unless_plain()
+    while data := await answer.read():
+        if piece := out.writer.feed(data):
+            await out.write(piece)
+    if rest := out.writer.end():
+        await out.write(rest)
+    await out.finish()
+
+
+class _ClientStuck(Exception):
+    """The client takes nothing any more (H24)."""
+
+
+class _Out:
+    """The client's side of one answer: knows whether it has begun."""
+
+    def __init__(self, send: Send, call: Call, record: RequestRecord, since: Callable[[], float]) -> None:
+        self._send = send
+        self._call = call
+        self._record = record
+        self._since = since
+        self._started = False
+        self._ended = False
+        self.writer = call.writer(record)
+
+    async def write(self, data: bytes) -> None:
+        """A piece of the body; the head goes before the first."""
+        await self._begin()
+        if self._record.first_byte_s is None:
+            self._record.first_byte_s = self._since()
+        self._record.bytes_sent += len(data)
+        await self._give({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self) -> None:
+        """The answer is complete."""
+        await self._begin()
+        self._record.outcome = "done"
+        await self._close()
+
+    async def refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """The engine's own error."""
+        status, body = self._call.error_body(status, body)
+        self._record.outcome = "refused"
+        kept = {name: value for name, value in headers.items() if name.lower() == "retry-after"}
+        await self._whole(status, body, kept)
+
+    async def fail(self, error: LlamaRunnerError) -> None:
+        """An error of ours, or of the way to the engine."""
+        self._record.outcome, self._record.error = "failed", error.kind
+        if not self._started:
+            status, document = self._call.error_answer(error)
+            retry_s = getattr(error, "retry_after_s", None)
+            await self._whole(
+                status, dump_json(document), {} if retry_s is None else {"Retry-After": f"{retry_s:.0f}"}
+            )
+        elif not self._ended:
+            log.warning("answer broke off model=%s reason=%s", self._call.model_id, error.kind)
+            if last := self.writer.broken(error):
+                await self._give({"type": "http.response.body", "body": last, "more_body": True})
+            if self._call.streamed:
+                await self._close()
+            else:
+                # Without the closing chunk the client sees that the document is not whole.
+                raise ServerError("An answer broke off.", "Ask again.") from error
+
+    async def keep_open(self) -> None:
+        """While a streamed answer does not begin for long, begin it with something harmless."""
+        if not self._call.streamed:
+            return
+        await asyncio.sleep(COMMIT_AFTER_S)
+        while not self._ended and self._record.first_byte_s is None:
+            await self._begin()
+            if ping := self.writer.ping():
+                await self._give({"type": "http.response.body", "body": ping, "more_body": True})
+            await asyncio.sleep(PING_EVERY_S)
+
+    async def _begin(self) -> None:
+        if not self._started:
+            await self._head(200, self.writer.content_type, sse_headers(self._call.streamed))
+
+    async def _whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        if self._started:
+            # The head is out already: all that is left is the dialect's way to say it.
+            await self._give({"type": "http.response.body", "body": body + b"\n", "more_body": True})
+            await self._close()
+            return
+        await self._head(status, "application/json", {"Content-Length": str(len(body)), **headers})
+        self._record.bytes_sent += len(body)
+        self._ended = True
+        await self._give({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _head(self, status: int, content_type: str, more: Mapping[str, str]) -> None:
+        self._started = True
+        self._record.status = status
+        headers = {
+            "Content-Type": content_type,
+            "X-Llama-Runner": f"{__version__}; model={self._call.model_id}; step=local",
+            "Server-Timing": self._record.server_timing(),
+            **more,
+        }
+        raw = [
+            (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
+        await self._give({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def _close(self) -> None:
+        self._ended = True
+        await self._give({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _give(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await self._send(message)
+        except TimeoutError as error:
+            raise _ClientStuck from error
+
+
+def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
+    accept = "text/event-stream" if call.streamed else "application/json"
+    return {
+        "Content-Type": "application/json",
+        "Accept": accept,
+        "Authorization": f"Bearer {upstream.api_key}",
+    }
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> LlamaRunnerError:
+    found = errors.exceptions[0]
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, LlamaRunnerError)
+    return found
+
+
+async def _unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` until it ends or the client is gone, whichever is first. True when the client left."""
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work, name="relay")
+        watching = group.create_task(_gone(receive), name="watch client")
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        left = not working.done()
+        working.cancel()
+        watching.cancel()
+    return left
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,45 @@
+"""Which model a request means."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from llama_runner.core.errors import InvalidRequestError, NotFoundError
+from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.text import visible_controls
+from llama_runner.proxy.host import ModelHost, ModelState, OfferedModel
+
+# Names are looked up, never resolved: a longer one is no name of ours (H17).
+MAX_NAME_CHARS: Final = 512
+_OLLAMA_TAG: Final = ":latest"
+
+
+async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
+    """The model that a request names; without a name, the only one that is loaded, else the only one.
+
+    Raises:
+        InvalidRequestError: No name, and the choice is the client's; or the name is no text.
+        NotFoundError: There is no model of that name.
+    """
+    offered = await host.offered()
+    if wanted is None or wanted == "":
+        for models in ([m for m in offered if m.state is ModelState.LOADED], list(offered)):
+            if len(models) == 1:
+                return models[0]
+        raise InvalidRequestError("model is required", "Name one of those that /v1/models lists.")
+    if not isinstance(wanted, str):
+        raise InvalidRequestError("model must be a text.", "Name one of those that /v1/models lists.")
+    found = named(offered, wanted)
+    if found is None:
+        raise NotFoundError(
+            f"model '{visible_controls(wanted, 200)}' not found", "See /v1/models for what there is."
+        )
+    return found
+
+
+def named(offered: Sequence[OfferedModel], wanted: str) -> OfferedModel | None:
+    """By its id; else by its id in another letter case, or with Ollama's default tag; None when no model."""
+    if len(wanted) > MAX_NAME_CHARS:
+        return None
+    exact = next((model for model in offered if model.id == wanted), None)
+    folded = wanted.removesuffix(_OLLAMA_TAG).casefold()
+    return exact or next((model for model in offered if model.id.casefold() == folded), None)

@@ -15,6 +15,7 @@ _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _PLAIN_EXPONENTS: Final = (-6, 15)
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
 
 
 def number(value: float | None) -> str:
@@ -100,3 +101,19 @@ def size_rate(value: float | None) -> str:
 def moment(value: datetime | None) -> str:
     """A wall-clock time in UTC to the second: "2026-01-31 12:00:05 UTC"."""
     return UNKNOWN if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(value: datetime | None, now: datetime) -> str:
+    """How long ago something was: "now", "40 s ago", "3 min ago", "5 h ago", "12 days ago"."""
+    if value is None:
+        return UNKNOWN
+    # A clock that was set back must not show a time to come.
+    passed_s = max(0, round((now - value).total_seconds()))
+    if passed_s >= _DAY_S:
+        days = passed_s // _DAY_S
+        return f"{days:,} day{'' if days == 1 else 's'} ago"
+    if passed_s >= _HOUR_S:
+        return f"{passed_s // _HOUR_S} h ago"
+    if passed_s >= _MINUTE_S:
+        return f"{passed_s // _MINUTE_S} min ago"
+    return f"{passed_s} s ago" if passed_s else "now"

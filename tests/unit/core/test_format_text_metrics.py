@@ -91,6 +91,26 @@ def test_moments_are_shown_in_utc() -> None:
     assert f.moment(datetime(2026, 1, 31, 12, 0, 5, tzinfo=east)) == "2026-01-31 10:00:05 UTC"
 
 
+@pytest.mark.parametrize(
+    ("passed_s", "text"),
+    [
+        (-5, "now"),
+        (0.4, "now"),
+        (59, "59 s ago"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (3 * 3600, "3 h ago"),
+        (86_400, "1 day ago"),
+        (12 * 86_400 + 5, "12 days ago"),
+    ],
+)
+def test_how_long_ago_something_was_is_told_roughly(passed_s: float, text: str) -> None:
+    now = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC)
+
+    assert f.ago(now - timedelta(seconds=passed_s), now) == text
+    assert f.ago(None, now) == f.UNKNOWN
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True) | st.none())
 def test_any_number_can_be_printed(value: float | None) -> None:
     assert all(show(value) for show in (f.number, f.seconds, f.size, f.percent))

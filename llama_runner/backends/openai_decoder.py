@@ -49,6 +49,13 @@ class OpenAIDecoder(SseDecoder):
         self._usage: tuple[int, bytes] | None = None
         self._timings: tuple[int, bytes] | None = None
 
+    def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
+        super()._close(t_ns, events)
+        # transformers' server sends no [DONE], but says why it ended. The transport tells of a connection that
+        # broke, so what ends in order after its reason is whole.
+        if self._reason is not None and not self._finished:
+            self._end(t_ns, events)
+
     def _whole_answer(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
         document = self._document(data)
         if document is None or "choices" not in document:

@@ -124,11 +124,10 @@ def test_spacing_multiple_lines_and_unknown_fields_follow_the_specification() ->
     "data",
     [
         sse(delta(content="part")),
-        sse(delta(content="part"), delta(done="stop")),
         sse(delta(content="part")) + b'data: {"choices":[{"delta":{"cont',
         sse(delta(content="part")) + b"data: [DO",
     ],
-    ids=["no marker", "finish reason only", "event cut", "marker cut"],
+    ids=["no marker", "event cut", "marker cut"],
 )
 def test_a_stream_without_its_end_marker_is_truncated_and_keeps_its_text(data: bytes) -> None:
     """S6."""
@@ -136,6 +135,17 @@ def test_a_stream_without_its_end_marker_is_truncated_and_keeps_its_text(data: b
     assert text(events) == "part"
     assert isinstance(decoder.failure, TruncatedError)
     assert not any(isinstance(event, Finished) for event in events)
+
+
+def test_a_reason_to_finish_and_an_orderly_end_are_an_end_marker() -> None:
+    """S6: transformers' server sends no [DONE]."""
+    chunks = sse(delta(content="part"), delta(done="length"))
+    usage = sse({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 1}})
+    for data in (chunks, chunks + usage):
+        events, decoder = openai(data)
+        assert text(events) == "part"
+        assert decoder.failure is None
+        assert isinstance(events[-1], Finished) and events[-1].reason == "length"
 
 
 def test_an_empty_stream_is_truncated() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from llama_runner.backends.base import Target
 from llama_runner.backends.request import Effort, SamplingOptions
+from llama_runner.cli.api_key import add_api_key_options, given_api_key
 from llama_runner.cli.commands.load import progress_line
 from llama_runner.cli.context import home_of
 from llama_runner.cli.options import duration_s, number, switch, whole
@@ -43,7 +44,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     """The options that say which model is asked."""
     parser.add_argument("--server", metavar="URL", help="ask this server instead of the local service")
     parser.add_argument("--model", metavar="ID", help="the model as the server spells it")
-    parser.add_argument("--api-key", metavar="KEY", help="the server's key")
+    add_api_key_options(parser)
     parser.add_argument(
         "--keep-serving", action="store_true", help="leave a service that was started running"
     )
@@ -51,7 +52,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
 
 async def target_of(workspace: Workspace, args: argparse.Namespace) -> Target:
     """The model that those options name. Raises LlamaRunnerError."""
-    return await workspace.resolve_target(args.server, args.model, args.api_key)
+    key = await given_api_key(args) if args.server else None
+    return await workspace.resolve_target(args.server, args.model, key, key_over_plain_http=args.yes)
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:

@@ -296,7 +296,7 @@ def require_agreement(base_url: str, *, agreed: bool) -> None:
     if not agreed and not is_safe_for_keys(base_url):
         raise UnencryptedKeyError(
             f"The key would travel to {base_url} unencrypted.",
-            "Use https, or say that this is what you want.",
+            "Use https, or agree to it (on the command line with --yes).",
         )
 
 

@@ -138,25 +138,35 @@ class Workspace:
         return collector
 
     async def resolve_target(
-        self, server_url: str | None = None, model: str | None = None, api_key: str | None = None
+        self,
+        server_url: str | None = None,
+        model: str | None = None,
+        api_key: str | None = None,
+        *,
+        key_over_plain_http: bool = False,
     ) -> Target:
         """What a command talks to: a model of a named server, else a local one, loaded and ready.
+
+        Args:
+            key_over_plain_http: The person agreed to send the key unencrypted to another machine (R11).
 
         Raises:
             LlamaRunnerError: The server or the model cannot be had; says which there are.
         """
         if server_url is None:
             return await self._local_target(model)
-        record = await self._usable(server_url, api_key)
+        record = await self._usable(server_url, api_key, key_over_plain_http)
         chosen = choose_remote(record.models, model, record.base_url)
         return Target(self.registry.endpoint(record), chosen, target_label(record, chosen))
 
-    async def resolve_endpoint(self, server_url: str, api_key: str | None = None) -> Endpoint:
+    async def resolve_endpoint(
+        self, server_url: str, api_key: str | None = None, *, key_over_plain_http: bool = False
+    ) -> Endpoint:
         """How to reach a named server, whatever models it has. Raises LlamaRunnerError."""
-        return self.registry.endpoint(await self._usable(server_url, api_key))
+        return self.registry.endpoint(await self._usable(server_url, api_key, key_over_plain_http))
 
-    async def _usable(self, server_url: str, api_key: str | None) -> ServerRecord:
-        record = await self.discovery.ask(server_url, api_key)
+    async def _usable(self, server_url: str, api_key: str | None, key_over_plain_http: bool) -> ServerRecord:
+        record = await self.discovery.ask(server_url, api_key, key_over_plain_http=key_over_plain_http)
         _refuse_unless_usable(record)
         return record
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 
+from llama_runner.cli.api_key import add_api_key_options, names_api_key
 from llama_runner.cli.commands.server_models import list_server
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service
@@ -22,14 +23,14 @@ class ModelsCommand:
         """Add the server to ask instead."""
         parser.add_argument("--server", metavar="URL", help="list what this server offers")
         parser.add_argument("--model", metavar="ID", help="all that the server says about one of them")
-        parser.add_argument("--api-key", metavar="KEY", help="the server's key")
+        add_api_key_options(parser)
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Look once and print."""
         if args.server is not None:
             return await list_server(args, out)
-        if args.model is not None or args.api_key is not None:
-            raise UsageError("--model and --api-key go with a server.", "Name it with --server.")
+        if args.model is not None or names_api_key(args):
+            raise UsageError("--model and a key go with a server.", "Name it with --server.")
         async with local_service(args) as client:
             found = await client.models() if client else await asyncio.to_thread(_look, args)
         out.document(found)

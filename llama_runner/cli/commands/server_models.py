@@ -3,6 +3,7 @@
 import argparse
 
 from llama_runner.backends.models import ModelInfo
+from llama_runner.cli.api_key import given_api_key
 from llama_runner.cli.asking import workspace_of
 from llama_runner.cli.render import Output, table
 from llama_runner.core import format as fmt
@@ -15,7 +16,9 @@ _LOADED = {True: "in memory", False: "not loaded", None: fmt.UNKNOWN}
 async def list_server(args: argparse.Namespace, out: Output) -> ExitCode:
     """List a server's models, or describe the one that `--model` names."""
     async with workspace_of(args, out) as workspace:
-        endpoint = await workspace.resolve_endpoint(args.server, args.api_key)
+        endpoint = await workspace.resolve_endpoint(
+            args.server, await given_api_key(args), key_over_plain_http=args.yes
+        )
         backend = workspace.connect(endpoint)
         if args.model is None:
             models = await backend.list_models()

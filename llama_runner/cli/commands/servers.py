@@ -9,6 +9,7 @@ from typing import Any, Final
 from llama_runner.cli.api_key import add_api_key_options, given_api_key
 from llama_runner.cli.asking import workspace_of
 from llama_runner.cli.commands.discover import server_document
+from llama_runner.cli.commands.server_keys import add_key_actions, run_key_action
 from llama_runner.cli.render import Output, table
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import ExitCode, NotFoundError, UsageError
@@ -52,6 +53,7 @@ class ServersCommand:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         for name, action in _ACTIONS.items():
             action.configure(actions.add_parser(name, help=action.help, description=action.help))
+        add_key_actions(actions)
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
         """Do the one action."""
@@ -126,7 +128,7 @@ def _url(parser: argparse.ArgumentParser) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="http://host:port")
-    parser.add_argument("--api-key", metavar="KEY", help="its key, for this check only: it is not saved")
+    add_api_key_options(parser)
 
 
 def _remove_options(parser: argparse.ArgumentParser) -> None:

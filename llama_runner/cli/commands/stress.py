@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llama_runner.backends.base import Endpoint, Engine, Target
+from llama_runner.cli.asking import add_target_options, target_of
 from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output, table
 from llama_runner.core import format as fmt
@@ -33,12 +34,7 @@ class StressCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the mode, the target and the plan."""
         parser.add_argument("mode", choices=MODES, help="a closed loop, under either name")
-        parser.add_argument("--server", metavar="URL", help="the server; without it the local service")
-        parser.add_argument("--model", metavar="ID", help="the model as the server spells it")
-        parser.add_argument(
-            "--keep-serving", action="store_true", help="leave a service that was started running"
-        )
-        parser.add_argument("--api-key", metavar="KEY", help="the server's key")
+        add_target_options(parser)
         parser.add_argument("--concurrency", type=int, metavar="C", help="requests kept in flight")
         parser.add_argument("--requests", type=int, metavar="N", help="requests in all")
         parser.add_argument("--max-tokens", type=int, metavar="N", help="most tokens per answer")
@@ -54,7 +50,7 @@ class StressCommand:
             settings = workspace.settings.stress
             # Before anything is asked or started: what may not be is said at once.
             check_plan(plan_of(args, settings, named_target(args)), max_concurrency=settings.max_concurrency)
-            target = await workspace.resolve_target(args.server, args.model, args.api_key)
+            target = await target_of(workspace, args)
             report, interrupted = await measure(workspace.stress, plan_of(args, settings, target), out)
         out.progress("")
         out.document(to_json(report))

@@ -6,6 +6,7 @@ and the types of the `anthropic` package 2.11 (Nov 2026).
 
 from collections.abc import Mapping
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 from llama_runner.backends import anthropic_messages as words
 from llama_runner.backends.anthropic_decoder import AnthropicDecoder
@@ -87,7 +88,16 @@ class AnthropicBackend(HttpBackend):
 
     def _credential(self) -> dict[str, str]:
         version = {"anthropic-version": API_VERSION}
-        return {"x-api-key": self.endpoint.api_key, **version} if self.endpoint.api_key else version
+        if not self.endpoint.api_key:
+            return version
+        named = {"x-api-key": self.endpoint.api_key, **version}
+        # The service itself refuses both headers at once; some imitations (vLLM, SGLang) know only the other.
+        return named if _is_the_service(self.endpoint.base_url) else {**super()._credential(), **named}
+
+
+def _is_the_service(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
 def _question(request: ChatRequest, thinking: Thinking) -> dict[str, JsonValue]:

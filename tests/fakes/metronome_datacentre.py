@@ -172,8 +172,6 @@ class AnthropicManners(Manners):
         return Anthropic(ask.text("model"))
 
     def refusal(self, ask: Ask) -> Reply | None:
-        if "authorization" in ask.headers:
-            return self.error(401, "Invalid bearer token", "authentication_error")
         if (refused := super().refusal(ask)) is not None:
             return refused
         if "anthropic-version" not in ask.headers:

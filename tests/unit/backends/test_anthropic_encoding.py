@@ -30,12 +30,14 @@ USER = Message(Role.USER, "now?")
 
 
 async def encode(
-    *messages: Message, key: str | None = None, model: str = "claude-sonnet-4-5-20250929", **fields: Any
+    *messages: Message,
+    key: str | None = None,
+    model: str = "claude-sonnet-4-5-20250929",
+    host: str = "http://h:1",
+    **fields: Any,
 ) -> tuple[WireRequest, dict[str, Any]]:
     async with open_http() as http:
-        backend = AnthropicBackend(
-            Endpoint("http://h:1", Engine.ANTHROPIC, key), http=http, clock=SystemClock()
-        )
+        backend = AnthropicBackend(Endpoint(host, Engine.ANTHROPIC, key), http=http, clock=SystemClock())
         wire = backend.encode(ChatRequest(model, messages or (USER,), **fields))
     return wire, json.loads(wire.body)
 
@@ -57,13 +59,25 @@ async def test_a_plain_question_has_a_limit_and_the_system_text_apart() -> None:
     assert wire.not_sent == ()
 
 
-async def test_the_key_has_a_header_of_its_own() -> None:
-    wire, _ = await encode(key="sk-secret")
-    assert wire.headers["x-api-key"] == "sk-secret"
-    assert wire.headers["anthropic-version"] == "2023-06-01"
+@pytest.mark.parametrize("host", ["https://api.anthropic.com", "https://anthropic.com"])
+async def test_the_service_gets_the_key_in_its_own_header_alone(host: str) -> None:
+    """It refuses a request that has the other one too."""
+    wire, _ = await encode(key="sk-secret", host=host)
+    assert (wire.headers["x-api-key"], wire.headers["anthropic-version"]) == ("sk-secret", "2023-06-01")
     assert "Authorization" not in wire.headers
     assert "secret" not in repr(wire)
-    assert "x-api-key" not in (await encode())[0].headers
+
+
+@pytest.mark.parametrize("host", ["http://h:1", "https://anthropic.com.evil.example", "http://[::1]:8000"])
+async def test_imitations_get_the_key_in_both_headers(host: str) -> None:
+    """vLLM, SGLang and Ollama's cloud know only the second."""
+    wire, _ = await encode(key="sk-secret", host=host)
+    assert (wire.headers["x-api-key"], wire.headers["Authorization"]) == ("sk-secret", "Bearer sk-secret")
+
+
+async def test_without_a_key_there_is_no_header_for_it() -> None:
+    wire, _ = await encode()
+    assert not {"x-api-key", "Authorization"} & set(wire.headers)
 
 
 async def test_sampling_options_have_their_own_names_and_the_rest_is_reported() -> None:

@@ -101,7 +101,7 @@ async def _answer(seen: Simulated, reader: asyncio.StreamReader, writer: asyncio
     method, path, _ = head[0].split(" ")
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
     seen.requests.append((method, path, headers))
-    reply = seen.routes.get(path, seen.otherwise)
+    reply = seen.routes.get(path) or seen.routes.get(path.partition("?")[0], seen.otherwise)
     if reply.hang:
         await reader.read()  # Until the other side, or the end of the test, closes the connection.
         return

@@ -1,6 +1,7 @@
 """A TCP server that answers with exactly the bytes it was given, for what no proper server would send."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,6 +51,8 @@ async def raw_server(
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             seen.heads.append(head)
+            # Closing with something unread would reset the connection, and the answer could be lost.
+            await reader.readexactly(_body_length(head))
             data = script(len(seen.heads) - 1, head)
             if data is None:
                 await leaving.wait()
@@ -72,6 +75,11 @@ async def raw_server(
         await asyncio.gather(*talks)
         server.close()
         await server.wait_closed()
+
+
+def _body_length(head: bytes) -> int:
+    found = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    return int(found[1]) if found else 0
 
 
 def response(

@@ -74,6 +74,10 @@ class ChatManager:
         """The conversation now. Cheap: the same object while nothing changed."""
         return self._conversation(conversation_id).snapshot()
 
+    def is_asking(self, conversation_id: str) -> bool:
+        """Whether `stop` has something to stop: an answer, or the counting of its tokens."""
+        return conversation_id in self._running
+
     async def send(
         self,
         conversation_id: str,

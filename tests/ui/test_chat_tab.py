@@ -1,5 +1,6 @@
 """The chat tab with the real manager and the metronome."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from PySide6.QtCore import QMimeData, Qt
 from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListView, QPlainTextEdit, QPushButton, QWidget
 
 from llama_runner.backends.base import Endpoint, Engine, Target
 from llama_runner.backends.live import AnswerState
@@ -17,6 +18,7 @@ from llama_runner.ui.async_slots import is_running
 from llama_runner.ui.tabs.chat import ChatTab
 from llama_runner.ui.theme import ThemeMode
 from llama_runner.ui.widgets.prompt_edit import ASK_ABOVE_CHARS, MAX_PASTE_CHARS
+from llama_runner.ui.widgets.sampling import SamplingForm
 from llama_runner.ui.widgets.transcript import TranscriptView
 from tests.fakes.metronome import Metronome
 from tests.fakes.metronome_plan import Plan
@@ -87,6 +89,36 @@ def test_an_answer_streams_is_rendered_once_and_measured(home: Path, metronome: 
             # How exact it is, tests/integration says: here the machine may be busy.
             assert metrics.ttft_s is not None and metrics.ttft_s >= 0.1
             assert room.titles == ["What is **this**?"]
+
+    run(scenario())
+
+
+def test_tokens_that_are_counted_after_the_end_reach_the_figures(home: Path, metronome: Metronome) -> None:
+    """A4: the server's tokenizer counts what the server did not."""
+
+    async def scenario() -> None:
+        async with stage(home) as on:
+            room = Room(on)
+            target = planned(metronome.url, tokens=12, tokens_per_chunk=3, usage="none")
+            endpoint = replace(target.endpoint, engine=Engine.LLAMA_SERVER)
+            room.ask("How many?", replace(target, endpoint=endpoint))
+            await until(lambda: "12 tokens (server's tokenizer) · first token " in room.text)
+            await room.settled()
+            assert "chunks" not in room.text
+
+    run(scenario())
+
+
+def test_what_could_not_be_sent_stands_with_the_figures(home: Path, metronome: Metronome) -> None:
+    async def scenario() -> None:
+        async with stage(home) as on:
+            room = Room(on)
+            (box,) = part(room.tab, SamplingForm, "chat-options").findChildren(QComboBox)
+            box.setCurrentText("off")
+            room.ask("Quick!", planned(metronome.url, tokens=4))
+            await room.settled()
+            note = room.text.rsplit("\n", 1)[-1]
+            assert note.startswith("Not sent, as this server has no such option: thinking. 4 tokens")
 
     run(scenario())
 

@@ -344,7 +344,7 @@ class ChatTab(QWidget):
 
     def _stop(self) -> None:
         name = f"stop {self._current}"
-        if self._snapshot().busy and not is_running(self, name):
+        if self._chat.is_asking(self._current) and not is_running(self, name):
             start_task(self, self._chat.stop(self._current), name=name)
 
     def _copy_answer(self) -> None:

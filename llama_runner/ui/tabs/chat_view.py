@@ -22,7 +22,7 @@ class ConversationView(QObject):
         self._painter = AnswerPainter(transcript)
         self._id = ""
         self._revision = -1
-        # Turns below this number have ended and are on the screen for good.
+        # Turns below this number have ended and are on the screen; the last one's figures may change yet.
         self._settled = 0
 
     @property
@@ -37,7 +37,7 @@ class ConversationView(QObject):
         if snapshot.revision == self._revision:
             return
         self._revision = snapshot.revision
-        for number in range(self._settled, len(snapshot.messages)):
+        for number in range(max(self._settled - 1, 0), len(snapshot.messages)):
             if self._show_turn(number, snapshot.messages[number]) and number == self._settled:
                 self._settled += 1
 
@@ -61,7 +61,7 @@ class ConversationView(QObject):
         self._transcript.clear_messages()
 
     def _show_turn(self, number: int, turn: TurnView) -> bool:
-        """Show a turn as it is now. True once it will not change any more."""
+        """Show a turn as it is now. True once it has ended."""
         key = str(number)
         new = key not in self._transcript.keys
         if turn.role is Role.USER:

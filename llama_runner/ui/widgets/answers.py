@@ -16,7 +16,7 @@ from llama_runner.backends.live import AnswerState
 from llama_runner.chat.conversation import TurnView
 from llama_runner.core import format
 from llama_runner.ui.async_slots import is_running, start_task
-from llama_runner.ui.widgets.figures import LENGTH_REASON, figures_line
+from llama_runner.ui.widgets.figures import LENGTH_REASON, figures_line, not_sent_line
 from llama_runner.ui.widgets.safe_html import Rendered, render_markdown, render_plain
 from llama_runner.ui.widgets.transcript import TranscriptView
 
@@ -33,11 +33,17 @@ Answer = TurnView | EntryView
 
 @dataclass(slots=True)
 class _Shown:
-    """How much of an answer is on the screen."""
+    """How much of an answer is on the screen.
+
+    Attributes:
+        latest: The answer as it was last published, once it has ended.
+        hidden_chars: How many characters of it are not shown; None until it stands in its final form.
+    """
 
     text_chars: int = 0
     reasoning_chars: int = 0
-    ended: bool = False
+    latest: Answer | None = None
+    hidden_chars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +81,32 @@ class AnswerPainter(QObject):
             name: Tells answers of all times apart, for what is kept of them rendered.
         """
         shown = self._shown.setdefault(key, _Shown())
-        if shown.ended:
+        if shown.latest is not None:
+            self._show_figures_again(key, shown, answer)
             return True
         if len(answer.reasoning) > shown.reasoning_chars:
             self._transcript.grow_thinking(key, answer.reasoning[shown.reasoning_chars :])
             shown.reasoning_chars = len(answer.reasoning)
         if answer.state is AnswerState.STREAMING:
+            if len(answer.text) < shown.text_chars:
+                # What came so far turned out to be reasoning.
+                self._transcript.restart(key)
+                shown.text_chars = 0
             if len(answer.text) > shown.text_chars:
                 self._transcript.grow(key, answer.text[shown.text_chars :])
                 shown.text_chars = len(answer.text)
             return False
-        shown.ended = True
+        shown.latest = answer
         self._render(_Job(key, shown, answer, (name, answer.revision)))
         return True
+
+    def _show_figures_again(self, key: str, shown: _Shown, answer: Answer) -> None:
+        """Tokens may be counted a moment after the end: then the figures change once more."""
+        if shown.latest is None or answer.revision == shown.latest.revision:
+            return
+        shown.latest = answer
+        if shown.hidden_chars is not None:
+            self._show_note(key, shown)
 
     def forget(self, key: str) -> None:
         """The message is taken away; another one may come under its key."""
@@ -124,9 +143,15 @@ class AnswerPainter(QObject):
 
     def _finish(self, job: _Job, rendered: Rendered) -> None:
         self._transcript.finish(job.key, rendered.pieces)
-        note = note_of(job.answer, hidden_chars=len(rendered.rest), figures=self._notes)
+        job.shown.hidden_chars = len(rendered.rest)
+        self._show_note(job.key, job.shown)
+
+    def _show_note(self, key: str, shown: _Shown) -> None:
+        if shown.latest is None:
+            return
+        note = note_of(shown.latest, hidden_chars=shown.hidden_chars or 0, figures=self._notes)
         if note:
-            self._transcript.set_note(job.key, note)
+            self._transcript.set_note(key, note)
 
 
 def _rendered(text: str) -> Rendered:
@@ -158,6 +183,8 @@ def note_of(answer: Answer, *, hidden_chars: int = 0, figures: bool = True) -> s
     if hidden_chars:
         more = _tr("Too long to show whole: {count} more characters; copying takes all of them.")
         parts.append(more.format(count=format.count(hidden_chars)))
+    if figures and answer.not_sent:
+        parts.append(not_sent_line(answer.not_sent))
     if figures and (answer.state is not AnswerState.ERROR or answer.metrics.output_tokens is not None):
         parts.append(figures_line(answer.metrics))
     return " ".join(parts)

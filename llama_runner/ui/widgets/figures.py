@@ -50,6 +50,14 @@ def figures_line(metrics: RequestMetrics) -> str:
     )
 
 
+def not_sent_line(names: tuple[str, ...]) -> str:
+    """What was asked for and the server has no word for; empty when there is nothing."""
+    if not names:
+        return ""
+    words = ", ".join(name.removesuffix("_s").replace("_", "-") for name in names)
+    return _tr("Not sent, as this server has no such option: {names}.").format(names=words)
+
+
 def metric_hint(name: str) -> str:
     """What a metric says, and its formula."""
     metric = METRICS[name]

@@ -81,6 +81,15 @@ class TranscriptView(SafeBrowser):
         _append_plain(message, message.body, clean_text(text), QTextCharFormat())
         self._stick(stick)
 
+    def restart(self, key: str) -> None:
+        """What a growing message showed as its text was none; what it thought stays."""
+        message = self._messages[key]
+        message.raw.clear()
+        message.run = 0
+        stick = self.at_bottom()
+        self._clear_body(message)
+        self._stick(stick)
+
     def grow_thinking(self, key: str, text: str) -> None:
         """More of what the model thinks before it answers; stands muted above the answer."""
         message = self._messages[key]

@@ -99,6 +99,7 @@ class Workspace:
     def use_config(self, config: Loaded[AppConfig]) -> None:
         """Settings were changed and saved: what asks for them from now on gets these."""
         self.config = config
+        self.discovery.settings_changed()
 
     def connect(self, endpoint: Endpoint) -> Backend:
         """The backend that speaks to an endpoint."""

@@ -51,8 +51,8 @@ class OpenAIDecoder(SseDecoder):
 
     def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
         super()._close(t_ns, events)
-        # transformers' server sends no [DONE], but says why it ended. The transport tells of a connection that
-        # broke, so what ends in order after its reason is whole.
+        # transformers' server sends no [DONE], but says why it ended. Broken connections are the transport's
+        # to tell, so what ends in order after its reason is whole.
         if self._reason is not None and not self._finished:
             self._end(t_ns, events)
 

@@ -14,6 +14,7 @@ class VllmManners(Manners):
     """vLLM."""
 
     headers: ClassVar[dict[str, str]] = {"Server": "uvicorn"}
+    public_paths: ClassVar[tuple[str, ...]] = ("/health", "/version")
     owner = "vllm"
 
     def dialect(self, ask: Ask) -> Dialect:
@@ -45,6 +46,7 @@ class VllmManners(Manners):
 class SglangManners(VllmManners):
     """SGLang."""
 
+    public_paths: ClassVar[tuple[str, ...]] = ("/health",)
     owner = "sglang"
 
     def dialect(self, ask: Ask) -> Dialect:
@@ -76,6 +78,8 @@ class SglangManners(VllmManners):
 
 class TgiManners(Manners):
     """Text Generation Inference: serves one model, whatever the request names."""
+
+    public_paths: ClassVar[tuple[str, ...]] = ("/health", "/info", "/chat_tokenize")
 
     def dialect(self, ask: Ask) -> Dialect:
         return Tgi(ask.text("model"))
@@ -120,7 +124,7 @@ class LiteLLMManners(Manners):
     """LiteLLM's proxy."""
 
     headers: ClassVar[dict[str, str]] = {"x-litellm-version": "1.109.1"}
-    public_paths = ("/health/liveliness",)
+    public_paths: ClassVar[tuple[str, ...]] = ("/health/liveliness",)
     owner = "openai"
 
     def routes(self) -> dict[str, Handler]:

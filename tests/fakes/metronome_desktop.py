@@ -114,7 +114,7 @@ class LocalAIManners(Manners):
     """LocalAI."""
 
     headers: ClassVar[dict[str, str]] = {"X-Correlation-ID": "metronome"}
-    public_paths = ("/healthz", "/readyz")
+    public_paths = ("/healthz", "/readyz", "/.well-known/localai.json")
 
     def dialect(self, ask: Ask) -> Dialect:
         return LocalAI(ask.text("model"))
@@ -164,10 +164,13 @@ class LocalAIManners(Manners):
 
 
 class KoboldCppManners(Manners):
-    """koboldcpp: one model, and an API of its own."""
+    """koboldcpp: one model, and an API of its own; only what works the model wants the password."""
 
     headers: ClassVar[dict[str, str]] = {"Server": "KoboldCppServer 1"}
     owner = "koboldcpp"
+
+    def refusal(self, ask: Ask) -> Reply | None:
+        return None if ask.method == "GET" else super().refusal(ask)
 
     def routes(self) -> dict[str, Handler]:
         return {
@@ -210,6 +213,7 @@ class KoboldCppManners(Manners):
 class LlamaSwapManners(Manners):
     """llama-swap in front of llama-servers, which it starts as they are asked for."""
 
+    public_paths = ("/health",)
     owner = "llama-swap"
 
     def dialect(self, ask: Ask) -> Dialect:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from llama_runner.backends.base import Engine
+from llama_runner.backends.http_backend import MAX_MODELS
 from llama_runner.backends.registry import connect
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import (
@@ -200,7 +201,12 @@ class Examiner:
         except TimeoutError:
             return replace(record, status=ServerStatus.ERROR, problem="It does not list its models in time.")
         return replace(
-            record, status=ServerStatus.ONLINE, models=models, problem="", last_seen_utc=self._clock.utc()
+            record,
+            status=ServerStatus.ONLINE,
+            models=models,
+            # D5: without a word the list would look whole.
+            problem="" if len(models) < MAX_MODELS else f"Only the first {MAX_MODELS:,} models are shown.",
+            last_seen_utc=self._clock.utc(),
         )
 
 

@@ -111,7 +111,7 @@ async def silence(home: Path) -> dict[str, Any]:
     ports = (11434, 1234, 8080, 9931, 8000, 5000, 5001, 30000)
     plan = plan_scan(SETTINGS, networks=[SILENT_NETWORK], ports=ports, browse=False)
     watch = Watch()
-    async with finder(home) as find, watch.watching():
+    async with finder(home, SETTINGS) as find, watch.watching():
         report = await find.manager.scan(plan)
     return {
         **outcome(report),
@@ -125,7 +125,7 @@ async def stopped(home: Path) -> dict[str, Any]:
     """The same, stopped while hundreds of connects wait."""
     silent_network()
     plan = plan_scan(SETTINGS, networks=[SILENT_NETWORK], browse=False)
-    async with finder(home) as find, asyncio.TaskGroup() as group:
+    async with finder(home, SETTINGS) as find, asyncio.TaskGroup() as group:
         scanning = group.create_task(find.manager.scan(plan))
         async for progress in find.manager.progress.subscribe():
             if progress.done > 200:
@@ -139,7 +139,10 @@ async def stopped(home: Path) -> dict[str, Any]:
 async def interface_down(home: Path) -> dict[str, Any]:
     """D18: the interface goes down after the first server was found, and another one appears."""
     silent_network()
-    async with simulated(model_servers.ollama("m"), host=OWN_ADDRESS) as server, finder(home) as find:
+    async with (
+        simulated(model_servers.ollama("m"), host=OWN_ADDRESS) as server,
+        finder(home, SETTINGS) as find,
+    ):
         ports = (server.port, 1234, 8080, 9931)
         plan = plan_scan(SETTINGS, networks=[SILENT_NETWORK], ports=ports, browse=False)
         async with asyncio.TaskGroup() as group:
@@ -169,7 +172,7 @@ async def mdns(home: Path) -> dict[str, Any]:
         ip("link", "set", "veth0", "up")
         neighbour.stdin.write(b"\n")
         port = int(await neighbour.stdout.readline())
-        async with finder(home) as find:
+        async with finder(home, SETTINGS) as find:
             settings = DiscoverySettings(never_scan=("10.78.0.3",))
             report = await find.manager.scan(plan_scan(settings, networks=[NEIGHBOURS], ports=[1]))
         return {**outcome(report), "server": f"http://{NEIGHBOUR}:{port}"}

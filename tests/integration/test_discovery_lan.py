@@ -83,7 +83,11 @@ async def test_a_lan_of_254_addresses_with_every_engine_and_20_nuisances_is_told
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "llama_runner")
-    async with common_ports(8) as ports, simulated_lan(ports) as running, finder(home) as find:
+    async with (
+        common_ports(8) as ports,
+        simulated_lan(ports) as running,
+        finder(home, DiscoverySettings()) as find,
+    ):
         plan = plan_scan(DiscoverySettings(), networks=[NETWORK], ports=ports, browse=False)
         report = await find.manager.scan(plan)
         asked = {method for server in running.values() for method, _, _ in server.requests}

@@ -45,9 +45,18 @@ class Checker:
         )
 
     async def check(self, server_id: str) -> ServerRecord:
-        """Ask one server, and have it asked again soon should it be offline. Raises NotFoundError."""
+        """Ask one server, and have it asked again soon should it be offline. Raises NotFoundError.
+
+        A question that is under way does not count: its asker wants to know how it is from now on.
+        """
+        await self.settled(server_id)
         self._schedule.begin_again(server_id)
         return await self._check(server_id)
+
+    async def settled(self, server_id: str) -> None:
+        """Wait until a question that is under way has been answered."""
+        if (running := self._running.get(server_id)) is not None:
+            await asyncio.wait({running})
 
     async def check_all(self) -> None:
         """Ask every known server that is not a model loaded here, as `check` does."""

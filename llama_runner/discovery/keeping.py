@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from llama_runner.core.errors import StorageError
 from llama_runner.discovery.merging import decisions
@@ -12,15 +13,22 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Belongs to the loop of its registry. What was saved enters the registry now, unchecked."""
+    """Belongs to the loop of its registry. What was saved enters the registry now, unchecked.
 
-    def __init__(self, registry: ServerRegistry, saved: SavedServers) -> None:
+    Args:
+        entered: Called with the id of every server that the file brought into the registry.
+    """
+
+    def __init__(
+        self, *, registry: ServerRegistry, saved: SavedServers, entered: Callable[[str], None]
+    ) -> None:
         self._registry = registry
         self._saved = saved
+        self._entered = entered
         self._writing = asyncio.Lock()
-        for record in saved.load():
-            registry.upsert(record)
-        self._kept = self._listed()
+        self._kept = saved.load()
+        for record in self._kept:
+            self._enter(record)
 
     @property
     def is_behind(self) -> bool:
@@ -33,7 +41,7 @@ class Keeper:
             mine = self._listed()
             merged = await asyncio.to_thread(self._saved.keep, mine)
             self._take_in(mine, merged)
-            self._kept = self._listed()
+            self._kept = merged
 
     async def keep_if_behind(self) -> None:
         """As `keep`, where nobody is there to be told: a list that is not written is only logged."""
@@ -62,4 +70,8 @@ class Keeper:
                 self._registry.edit(record.id, **decisions(after[record.id]))
         for record in merged:
             if record.id not in before and self._registry.get(record.id) is None:
-                self._registry.upsert(record)
+                self._enter(record)
+
+    def _enter(self, record: ServerRecord) -> None:
+        self._registry.upsert(record)
+        self._entered(record.id)

@@ -89,8 +89,6 @@ class DiscoveryManager:
         self._send_wake = send_wake
         self._tasks = TaskOwner()
         self._scan: asyncio.Task[None] | None = None
-        self._keeper = Keeper(registry, saved)
-        self._kept_ns = clock.now_ns()
         self._checker = Checker(
             registry=registry,
             examiner=self._examiner,
@@ -99,8 +97,8 @@ class DiscoveryManager:
             tasks=self._tasks,
             rest=self._keep_now_and_then,
         )
-        for record in registry.records:
-            self._keys.show(record.id)
+        self._keeper = Keeper(registry=registry, saved=saved, entered=self._entered)
+        self._kept_ns = clock.now_ns()
 
     @property
     def scanning(self) -> bool:
@@ -193,8 +191,9 @@ class DiscoveryManager:
         if api_key is not None:
             self._registry.set_key(known.id if known else base_url, key)
         examined = await self._examiner.examine(known or unchecked(base_url, ServerSource.MANUAL))
-        failed = examined.status in (ServerStatus.OFFLINE, ServerStatus.ERROR)
-        if failed and await wants_tls(base_url, timeout_s=self._settings().probe_timeout_s):
+        # Offline: nothing came that was HTTP.
+        offline = examined.status is ServerStatus.OFFLINE
+        if offline and await wants_tls(base_url, timeout_s=self._settings().probe_timeout_s):
             problem = f"{base_url} wants encryption: write its address with https://."
             return replace(examined, status=ServerStatus.ERROR, problem=problem)
         return examined
@@ -260,6 +259,7 @@ class DiscoveryManager:
         """
         if not self._registry.known(server_id).changed:
             return await self._decided(server_id, trusted=True)
+        await self._checker.settled(server_id)
         # What is known is of the server before; the check names the one that is there now.
         self._registry.edit(server_id, trusted=True, changed="", product="", mac=None, models=())
         await self.check(server_id)
@@ -293,7 +293,7 @@ class DiscoveryManager:
         return await self._decided(server_id, mac=address)
 
     async def check(self, server_id: str) -> ServerRecord:
-        """Ask a known server how it is and what it offers; callers at the same time share one question.
+        """Ask a known server how it is and what it offers, one question at a time.
 
         One that was offline is then asked again as soon as any other. Raises NotFoundError.
         """
@@ -368,6 +368,11 @@ class DiscoveryManager:
         """End what runs, and keep what was seen. Idempotent."""
         await self._tasks.close()
         await self._keeper.keep_if_behind()
+
+    def _entered(self, server_id: str) -> None:
+        """The file brought a server."""
+        self._keys.show(server_id)
+        self._checker.look_again()
 
     async def _keep_now_and_then(self) -> None:
         if seconds(self._clock.now_ns(), self._kept_ns) >= KEEP_EVERY_S:

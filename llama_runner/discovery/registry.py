@@ -62,7 +62,7 @@ class ServerRecord:
         favourite: The person's, like all that follow; `ServerRegistry.edit` sets them, asking a server
             does not.
         note: Plain text.
-        trusted: A person confirmed it, or it is this machine.
+        trusted: A person confirmed it, and it has not changed since; or it is this machine.
         tls_pin: SHA-256 of the certificate that is accepted, in hex.
         key_place: Where its key is kept (`discovery.keys.KeyPlace`); empty when it has none.
     """
@@ -159,6 +159,9 @@ class ServerRegistry:
         known = self._records.get(record.id)
         if known is not None:
             record = replace(record, **{name: getattr(known, name) for name in PERSONS_FIELDS})
+        if record.changed:
+            # Who was trusted is not who answers now.
+            record = replace(record, trusted=False)
         if record.source is ServerSource.SERVICE:
             self._drop_found(record.base_url)
         self._put(record)

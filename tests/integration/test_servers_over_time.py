@@ -312,9 +312,24 @@ async def test_checks_at_the_same_time_share_one_question(home: Path) -> None:
         alone = len(server.requests)
         server.requests.clear()
 
-        await asyncio.gather(find.manager.check(server.url), find.manager.check_all())
+        await asyncio.gather(find.manager.check_all(), find.manager.check_all())
 
         assert len(server.requests) == alone
+
+
+async def test_a_check_by_hand_does_not_settle_for_a_question_from_before(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.vllm("m")) as server:
+        await find.manager.add(server.url, "secret")
+        server.routes.clear()
+        server.routes.update(model_servers.koboldcpp("k"))
+        async with asyncio.TaskGroup() as group:
+            await find.manager.check(server.url)
+            group.create_task(find.manager.check_all())
+            await asyncio.sleep(0)
+            trusted = await find.manager.trust(server.url)
+
+    assert trusted.changed == ""
+    assert find.registry.known(server.url).product == "koboldcpp"
 
 
 async def test_a_check_that_is_given_up_does_not_end_anothers(home: Path) -> None:

@@ -134,6 +134,16 @@ def test_r11_only_this_machine_is_trusted_from_the_start() -> None:
     assert not record(LAN, source=ServerSource.MANUAL).trusted
 
 
+def test_d13_trust_ends_when_another_server_seems_to_answer() -> None:
+    registry = ServerRegistry()
+    registry.upsert(record(LAN))
+    registry.edit(LAN, trusted=True)
+
+    registry.upsert(replace(registry.known(LAN), changed="It was vllm and now answers as koboldcpp."))
+
+    assert not registry.known(LAN).trusted
+
+
 def test_d13_no_key_goes_to_a_server_that_may_be_another_one() -> None:
     registry = ServerRegistry()
     registry.upsert(record())

@@ -41,7 +41,11 @@ def server(url: str, source: ServerSource = ServerSource.MANUAL, **known: object
 
 
 MANUAL = server(
-    "http://127.0.0.1:8080", favourite=True, note="the big one\nin the cellar", mac="aa:bb:cc:dd:ee:ff"
+    "http://127.0.0.1:8080",
+    favourite=True,
+    note="the big one\nin the cellar",
+    mac="aa:bb:cc:dd:ee:ff",
+    tls_pin="ab" * 32,
 )
 FOUND = server("http://[::1]:9", ServerSource.FOUND, changed="It was vllm and now answers as ollama.")
 SERVERS = (MANUAL, FOUND)

@@ -5,6 +5,7 @@ Stamps are monotonic nanoseconds taken where the bytes were read, never where th
 
 from dataclasses import dataclass
 
+from llama_runner.core.records import record
 from llama_runner.core.trace import ServerTimings, Usage
 
 
@@ -27,7 +28,7 @@ class Started:
     t_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TextDelta:
     """Answer text, never empty. `cumulative_tokens`: output tokens so far by the server's count, or None."""
 
@@ -36,7 +37,7 @@ class TextDelta:
     cumulative_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReasoningDelta:
     """Reasoning text, never empty."""
 
@@ -52,7 +53,7 @@ class TextWasReasoning:
     t_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ToolCallDelta:
     """A fragment of tool call number `index`; id and name only where the server sent them."""
 

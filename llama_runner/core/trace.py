@@ -11,6 +11,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+from llama_runner.core.records import record
+
 
 class TokensSource(StrEnum):
     """Where an output-token count came from, best first. Never mixed inside one comparison."""
@@ -30,7 +32,7 @@ class TokenKind(StrEnum):
     TOOL_CALL = "tool_call"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TokenStamp:
     """One token-bearing event.
 

@@ -51,19 +51,20 @@ class LineSplitter:
         self._n_bytes += len(data)
         if self._n_bytes > self._caps.stream:
             raise StreamLimitError("stream_too_long", self._caps.stream)
-        data = self._without_second_half(data)
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._after_cr or b"\r" in data:
+            data = self._with_plain_ends(data)
         lines = data.split(b"\n")
-        self._tail += lines[0]
+        rest = lines.pop()
+        if self._tail and lines:
+            lines[0] = bytes(self._tail) + lines[0]
+            self._tail.clear()
+        if rest:
+            self._tail += rest
         longest = self._caps.line
-        if len(lines) > 1:
-            lines[0] = bytes(self._tail)
-            self._tail = bytearray(lines.pop())
-            for line in lines:
-                if len(line) > longest:
-                    raise StreamLimitError("line_too_long", longest)
-                yield line
+        for line in lines:
+            if len(line) > longest:
+                raise StreamLimitError("line_too_long", longest)
+            yield line
         if len(self._tail) > longest:
             raise StreamLimitError("line_too_long", longest)
 
@@ -73,14 +74,9 @@ class LineSplitter:
         self._tail.clear()
         return rest
 
-    def _without_second_half(self, data: bytes) -> bytes:
-        """`data` without the LF that belongs to the CR at the end of the read before."""
-        if not data:
-            return data
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-            self._after_cr = False
-            if not data:
-                return data
-        self._after_cr = data.endswith(b"\r")
-        return data
+    def _with_plain_ends(self, data: bytes) -> bytes:
+        """`data` with LF for every line end, without the LF of the CR at the end of the read before."""
+        if data:
+            data = data.removeprefix(b"\n") if self._after_cr else data
+            self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -33,6 +33,7 @@ DOCS: Final = {
     "dark-1280x720-*-chat-done.png": "chat-dark.png",
     "light-1280x720-*-stress-done.png": "stress-light.png",
     "dark-1280x720-??-monitor.png": "monitor-dark.png",
+    "light-1280x720-??-discovery-favourite.png": "discovery-light.png",
 }
 
 
@@ -119,6 +120,81 @@ async def _drive_empty(window: "MainWindow", camera: Camera) -> None:
     window.open_tab("discovery")
     await settle()
     await camera.take("notices")
+    await _drive_discovery(window, camera)
+
+
+async def _drive_discovery(window: "MainWindow", camera: Camera) -> None:
+    """The list of servers in all its states; nobody is asked, the addresses belong to nobody."""
+    from PySide6.QtWidgets import QDialog, QLineEdit
+
+    from llama_runner.discovery.networks import plan_scan
+    from llama_runner.ui.tabs.discovery import DiscoveryTab
+    from scripts.example_servers import example_servers, long_server
+
+    workspace = window.workspace
+    assert workspace is not None
+    window.dock.set_folded(True)
+    window.open_tab("discovery")
+    tab = window.findChild(DiscoveryTab)
+    assert tab is not None
+
+    async def dialog(word: str, name: str, *typed: tuple[str, str], press: str = "") -> None:
+        button(tab, word).click()
+        await settle(0.6)
+        opened = next(d for d in tab.findChildren(QDialog) if d.isVisible())
+        for field, text in typed:
+            next(e for e in opened.findChildren(QLineEdit) if e.accessibleName() == field).setText(text)
+        if press:
+            button(opened, press).click()
+        await camera.take(name, opened)
+        opened.close()
+        await settle(0.1)
+
+    await dialog("Add a server…", "discovery-add")
+    await dialog(
+        "Add a server…", "discovery-add-wrong", ("Address of a server to add", "ftp://nas"), press="Add"
+    )
+    await dialog("Scan a network…", "discovery-network", ("Single hosts", "192.0.2.7"))
+    await dialog("Scan a network…", "discovery-network-wrong", ("Other networks", "8.8.8.0/24"))
+    for record in example_servers():
+        workspace.registry.upsert(record)
+    await settle()
+    for number, name in enumerate(("favourite", "here", "embedding", "vision", "other", "changed", "key")):
+        tab.table.selectRow(number)
+        await camera.take(f"discovery-{name}")
+    for number, name in ((7, "offline"), (8, "certificate")):
+        tab.table.selectRow(number)
+        await camera.take(f"discovery-{name}")
+    tab.table.selectRow(4)
+    button(tab, "Chat").click()
+    await settle()
+    question = next(d for d in tab.findChildren(QDialog) if d.isVisible())
+    await camera.take("discovery-question", question)
+    question.close()
+    tab.table.selectAll()
+    await camera.take("discovery-several")
+    tab.table.selectRow(1)
+    button(tab, "Remove").click()
+    await camera.take("discovery-removed")
+    button(tab, "Undo").click()
+    await settle()
+    tab.filter.setText("no such model")
+    await camera.take("discovery-filtered")
+    tab.filter.clear()
+    hosts = [f"127.0.1.{n}" for n in range(1, 240)]
+    tab.scan(plan_scan(workspace.settings.discovery, hosts=hosts))
+    await settle(1.5)
+    await camera.take("discovery-scanning")
+    button(tab, "Stop").click()
+    await settle()
+    await camera.take("discovery-stopped")
+    workspace.registry.upsert(long_server())
+    await settle(0.6)
+    tab.filter.setText("large-company")
+    tab.table.selectRow(2)
+    await camera.take("discovery-long")
+    tab.filter.clear()
+    window.dock.set_folded(False)
 
 
 async def _drive_demo(window: "MainWindow", camera: Camera) -> None:

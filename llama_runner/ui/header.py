@@ -186,7 +186,10 @@ class TargetPicker(QWidget):
 
 
 def _best(records: tuple[ServerRecord, ...]) -> ServerRecord | None:
-    """What to pick when nothing is: our own ready model, else a server that is online with models."""
+    """What to pick when nothing is: our own ready model, else a server that is online with models.
+
+    Never one that nobody has confirmed: what is written would go to a stranger (R11).
+    """
 
     def rank(record: ServerRecord) -> tuple[bool, bool, bool]:
         return (
@@ -195,7 +198,8 @@ def _best(records: tuple[ServerRecord, ...]) -> ServerRecord | None:
             record.source is not ServerSource.SERVICE,
         )
 
-    return min(records, key=rank, default=None)
+    known = (record for record in records if record.trusted and not record.changed)
+    return min(known, key=rank, default=None)
 
 
 class Header(QFrame):

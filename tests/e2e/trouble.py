@@ -19,7 +19,7 @@ from tests.fakes.metronome_plan import Plan
 Report = dict[str, Any]
 
 MODELS: Final = "Model files"
-SERVERS: Final = "Known servers"
+SERVERS: Final = "Servers and models"
 
 
 async def broken_settings(hands: Hands, window: MainWindow, report: Report) -> None:
@@ -130,28 +130,36 @@ async def _bad_addresses(hands: Hands, report: Report, silent: int) -> None:
     await hands.tab(1)
     said = report["added"] = {}
     for kind, address in (("closed", _url(pick_free_port())), ("silent", _url(silent))):
-        await hands.write("Address of a server to add", address)
-        await hands.press(Qt.Key.Key_Return)
+        await _add(hands, address)
         await hands.until(lambda: _status(hands, address) == "offline", f"the {kind} server is listed")  # noqa: B023
         await hands.choose_row(SERVERS, address.removeprefix("http://"))
         said[kind] = text_of(hands.find(QLabel, "What is wrong with the chosen server"))
         hands.picture(f"server-{kind}")
-    await hands.write("Address of a server to add", "ftp://nowhere")
+    await _add(hands, "ftp://nowhere")
+    await hands.until(lambda: bool(_shown(hands, "Why it did not work")), "the reason")
+    said["ftp"] = _shown(hands, "Why it did not work")
+    hands.picture("server-ftp", of=await _dialog(hands, "Add a server"))
+    await hands.press(Qt.Key.Key_Escape)
+    await hands.until(lambda: not _open_dialogs(), "the dialog is closed")
+
+
+async def _add(hands: Hands, address: str) -> None:
+    await hands.click("Add a server…")
+    dialog = await _dialog(hands, "Add a server")
+    await hands.until(dialog.isActiveWindow, "the dialog has the keyboard")
+    await hands.write("Address of a server to add", address)
     await hands.press(Qt.Key.Key_Return)
-    said["ftp"] = text_of(hands.find(QLabel, "Why the server could not be added"))
-    hands.picture("server-ftp")
 
 
 def _status(hands: Hands, address: str) -> str:
     row = hands.row_of(SERVERS, address.removeprefix("http://"))
-    return "" if row is None else hands.cells(SERVERS)[row][0].partition(" ")[2]
+    return "" if row is None else hands.cells(SERVERS)[row][1].partition(" ")[2]
 
 
 async def _dying_server(
     hands: Hands, window: MainWindow, report: Report, metronome: Metronome, cut: str, slow: str
 ) -> None:
-    await hands.write("Address of a server to add", metronome.url)
-    await hands.press(Qt.Key.Key_Return)
+    await _add(hands, metronome.url)
     await hands.until(lambda: _status(hands, metronome.url) == "online", "the metronome is listed")
     said = report["chat"] = {}
     for kind, model in (("cut", cut), ("killed", slow), ("gone", slow)):

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QDialog,
     QDialogButtonBox,
-    QFormLayout,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -27,7 +26,8 @@ from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.settings import AppConfig
 from llama_runner.discovery.networks import Interface, ScanPlan, own_networks, plan_scan
 from llama_runner.ui.async_slots import async_slot_once, start_task
-from llama_runner.ui.theme import ROW_HEIGHT, SPACE_M, SPACE_S, tooltip
+from llama_runner.ui.theme import ROW_HEIGHT, SPACE_M, SPACE_XS, tooltip
+from llama_runner.ui.widgets.forms import labelled
 from llama_runner.ui.widgets.label import PlainLabel
 from llama_runner.ui.widgets.questions import without_icons
 
@@ -39,6 +39,8 @@ SOCKETS_AT_ONCE: Final = 256
 CONNECTS_PER_S: Final = 600
 MAX_TEXT: Final = 4096
 LIST_ROWS: Final = 4
+WIDTH: Final = 680
+SUMMARY_LINES: Final = 4
 NEVER: Final = "discovery.never_scan"
 
 
@@ -82,14 +84,17 @@ class ScanDialog(QDialog):
         self._workspace = workspace
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("Scan a network"))
-        self.resize(680, 560)
-        self._build_fields()
+        self.setMinimumWidth(WIDTH)
         self._summary = PlainLabel(wrap=True)
         self._summary.setAccessibleName(self.tr("What the scan will do"))
         self._summary.setObjectName("scan-summary")
         self._problem = PlainLabel(wrap=True)
         self._problem.setObjectName("errorText")
         self._problem.setAccessibleName(self.tr("Why it cannot be scanned"))
+        for label in (self._summary, self._problem):
+            label.setAlignment(Qt.AlignmentFlag.AlignTop)
+            # One of them is shown: the dialog keeps its size when they change places.
+            label.setMinimumHeight(SUMMARY_LINES * label.fontMetrics().lineSpacing())
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self._go = self._buttons.addButton(self.tr("Scan"), QDialogButtonBox.ButtonRole.AcceptRole)
         self._go.setProperty("primary", True)
@@ -97,6 +102,7 @@ class ScanDialog(QDialog):
         self._buttons.accepted.connect(self._accept)
         self._buttons.rejected.connect(self.reject)
         without_icons(self._buttons)
+        self._build_fields()
         self._lay_out()
         self._check()
         start_task(self, self._list_interfaces(), name="own networks")
@@ -105,12 +111,12 @@ class ScanDialog(QDialog):
         settings = self._workspace.settings.discovery
         self._interfaces = QListWidget()
         self._interfaces.setAccessibleName(self.tr("Networks of this computer"))
-        self._interfaces.setFixedHeight(LIST_ROWS * ROW_HEIGHT)
-        self._interfaces.itemChanged.connect(self._check)
+        self._interfaces.setFixedHeight(ROW_HEIGHT + 2 * SPACE_XS)
         self._networks = self._line(self.tr("Other networks"), "192.168.2.0/24, 10.0.5.0/26")
         self._hosts = self._line(self.tr("Single hosts"), "nas.local, 192.168.1.20, fd00::5")
         self._ports = self._line(self.tr("Ports"), "8080, 11434")
         self._ports.setText(", ".join(map(str, settings.ports)))
+        self._ports.setCursorPosition(0)
         self._never = self._line(self.tr("Never scan"), "192.168.1.0/28, 192.168.1.99")
         self._never.setText(", ".join(settings.never_scan))
         self._never.setToolTip(
@@ -119,6 +125,10 @@ class ScanDialog(QDialog):
         self._browse = QCheckBox(self.tr("Also ask the networks by mDNS which servers announce themselves"))
         self._browse.setAccessibleName(self._browse.text())
         self._browse.setChecked(True)
+        # Now that all of them are there: each check looks at every field.
+        for line in (self._networks, self._hosts, self._ports, self._never):
+            line.textChanged.connect(self._check)
+        self._interfaces.itemChanged.connect(self._check)
         self._browse.toggled.connect(self._check)
 
     def _line(self, name: str, placeholder: str) -> QLineEdit:
@@ -126,17 +136,11 @@ class ScanDialog(QDialog):
         line.setAccessibleName(name)
         line.setPlaceholderText(placeholder)
         line.setMaxLength(MAX_TEXT)
-        line.textChanged.connect(self._check)
         return line
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setSpacing(SPACE_S)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for field in (self._interfaces, self._networks, self._hosts, self._ports, self._never):
-            label = PlainLabel(field.accessibleName())
-            label.setBuddy(field)
-            form.addRow(label, field)
+        fields = (self._interfaces, self._networks, self._hosts, self._ports, self._never)
+        form = labelled([(field.accessibleName(), field) for field in fields])
         column = QVBoxLayout(self)
         column.setSpacing(SPACE_M)
         column.addWidget(
@@ -148,9 +152,9 @@ class ScanDialog(QDialog):
         )
         column.addLayout(form)
         column.addWidget(self._browse)
-        column.addStretch(1)
         column.addWidget(self._summary)
         column.addWidget(self._problem)
+        column.addStretch(1)
         column.addWidget(self._buttons)
 
     async def _list_interfaces(self) -> None:
@@ -161,6 +165,8 @@ class ScanDialog(QDialog):
             entry = QListWidgetItem(self.tr("This computer is in no private network now."))
             entry.setFlags(Qt.ItemFlag.NoItemFlags)
             self._interfaces.addItem(entry)
+        rows = min(self._interfaces.count(), LIST_ROWS)
+        self._interfaces.setFixedHeight(rows * ROW_HEIGHT + 2 * SPACE_XS)
         self._check()
 
     def _entry(self, interface: Interface, *, ticked: bool) -> QListWidgetItem:
@@ -221,19 +227,23 @@ class ScanDialog(QDialog):
 
     def _in_numbers(self, plan: ScanPlan) -> str:
         text = self.tr(
-            "Tries {ports} ports on {hosts} hosts: {connects} connects, at most {sockets} at a time and "
+            "Tries {ports} on {hosts}: {connects} connects, at most {sockets} at a time and "
             "{rate} a second, about {time}. Where a port is open, a few known pages are read. "
             "No key is sent, nothing is changed, and the log keeps what was scanned."
         )
         words = text.format(
-            ports=format.count(len(plan.ports)),
-            hosts=format.count(len(plan.hosts)),
+            ports=self._counted(len(plan.ports), self.tr("1 port"), self.tr("{n} ports")),
+            hosts=self._counted(len(plan.hosts), self.tr("1 host"), self.tr("{n} hosts")),
             connects=format.count(plan.connects),
             sockets=format.count(SOCKETS_AT_ONCE),
             rate=format.count(CONNECTS_PER_S),
-            time=format.seconds(float(max(1, round(duration_s(plan))))),
+            time=self.tr("{n} s").format(n=format.count(max(1, round(duration_s(plan))))),
         )
         return words if not plan.browse else f"{words} {self.tr('Announced servers are asked as well.')}"
+
+    @staticmethod
+    def _counted(count: int, one: str, many: str) -> str:
+        return one if count == 1 else many.format(n=format.count(count))
 
     @async_slot_once
     async def _accept(self) -> None:

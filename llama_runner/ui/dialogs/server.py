@@ -8,7 +8,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QDialogButtonBox,
-    QFormLayout,
+    QHBoxLayout,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -21,7 +21,8 @@ from llama_runner.discovery.registry import ServerRecord
 from llama_runner.net.addresses import parse_server_url
 from llama_runner.net.keys import is_safe_for_keys, parse_api_key
 from llama_runner.ui.async_slots import async_slot_once
-from llama_runner.ui.theme import SPACE_M, SPACE_S, tooltip
+from llama_runner.ui.theme import SPACE_S, tooltip
+from llama_runner.ui.widgets.forms import labelled
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.questions import confirm, without_icons
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MAX_URL: Final = 2048
 MAX_KEY: Final = 8192
 WIDTH: Final = 560
+PROBLEM_LINES: Final = 3
 
 
 class KeyForm(QWidget):
@@ -60,14 +62,10 @@ class KeyForm(QWidget):
             (KeyPlace.FILE, self.tr("A file that only you can read, not encrypted")),
         ):
             self._place.addItem(words, place)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setSpacing(SPACE_S)
-        for title, field in ((self.tr("API key"), self._key), (self.tr("Kept in"), self._place)):
-            label = PlainLabel(title)
-            label.setBuddy(field)
-            form.addRow(label, field)
-        form.addRow("", self._shown)
+        grid = labelled(
+            ((self.tr("API key"), self._key), (self.tr("Kept in"), self._place), ("", self._shown))
+        )
+        self.setLayout(grid)
 
     @property
     def key(self) -> str:
@@ -104,14 +102,16 @@ class _ServerDialog(QDialog):
         self._workspace = workspace
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
-        self.resize(WIDTH, 0)
+        self.setMinimumWidth(WIDTH)
         self._form = KeyForm(placeholder=key_hint)
         self._form.submitted.connect(self._go)
         self._form.edited.connect(self._clear_problem)
         self._problem = PlainLabel(wrap=True, selectable=True)
         self._problem.setObjectName("errorText")
         self._problem.setAccessibleName(self.tr("Why it did not work"))
-        self._problem.hide()
+        self._problem.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Room for it from the start: a dialog that grows moves the button from under the pointer.
+        self._problem.setMinimumHeight(PROBLEM_LINES * self._problem.fontMetrics().lineSpacing())
         self._state = PlainLabel(muted=True)
         self._state.setAccessibleName(self.tr("What is going on"))
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
@@ -125,9 +125,14 @@ class _ServerDialog(QDialog):
 
     def _column(self, *above: QWidget) -> None:
         column = QVBoxLayout(self)
-        column.setSpacing(SPACE_M)
-        for widget in (*above, self._form, self._problem, self._state, self._buttons):
+        column.setSpacing(SPACE_S)
+        for widget in (*above, self._form, self._problem):
             column.addWidget(widget)
+        column.addStretch(1)
+        foot = QHBoxLayout()
+        foot.addWidget(self._state, 1)
+        foot.addWidget(self._buttons)
+        column.addLayout(foot)
 
     @async_slot_once
     async def _go(self) -> None:
@@ -164,10 +169,9 @@ class _ServerDialog(QDialog):
 
     def _show_problem(self, text: str) -> None:
         self._problem.setText(visible_controls(text, 1000))
-        self._problem.show()
 
     def _clear_problem(self) -> None:
-        self._problem.hide()
+        self._problem.clear()
 
 
 class AddServerDialog(_ServerDialog):

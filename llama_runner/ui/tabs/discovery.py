@@ -16,6 +16,7 @@ from llama_runner.ui.tabs.discovery_choice import Choice
 from llama_runner.ui.tabs.discovery_details import WIDTH, DetailsPanel
 from llama_runner.ui.tabs.discovery_rows import ModelRow, columns, rows_of, search_text
 from llama_runner.ui.tabs.discovery_scan import ScanBar
+from llama_runner.ui.tabs.discovery_trust import TrustActions
 from llama_runner.ui.tabs.discovery_use import UseActions
 from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S
 from llama_runner.ui.widgets.commands import actions_of
@@ -26,6 +27,7 @@ from llama_runner.ui.widgets.tables import DataTable
 
 if TYPE_CHECKING:
     from llama_runner.backends.models import ModelInfo
+    from llama_runner.discovery.networks import ScanPlan
     from llama_runner.discovery.scan import ScanReport
     from llama_runner.workspace import Workspace
 
@@ -36,24 +38,31 @@ ABOUT_WIDTH: Final = 10_000
 
 
 class DiscoveryTab(QWidget):
-    """Reads the registry; the actions write through the managers."""
+    """Reads the registry; the actions write through the managers.
+
+    Attributes:
+        table: What is shown and chosen.
+        filter: What is looked for in it.
+    """
 
     def __init__(self, workspace: "Workspace", shell: Shell) -> None:
         super().__init__()
         self._workspace, self._shell = workspace, shell
         self._seen_revision = -1
         self._described: dict[str, ModelInfo] = {}
-        self._wanted_server = ""
+        self._wanted_server = self._last_key = ""
         self._scans = ScanBar(workspace, shell)
-        self._table: DataTable[ModelRow] = DataTable(
+        self.table: DataTable[ModelRow] = DataTable(
             columns(shell.theme), lambda row: row.key, name=self.tr("Servers and models"), search=search_text
         )
-        choice = Choice(lambda: self._table.selected)
+        choice = Choice(lambda: self.table.selected)
         self._use = UseActions(workspace, shell, choice, parent=self)
         self._care = CareActions(workspace, shell, choice, parent=self)
-        self._actions = actions_of((*self._use.commands(), *self._care.commands()), self._table)
-        self._table.insertActions(self._table.actions()[0], list(self._actions.values()))
-        self._details = DetailsPanel(shell.theme, self._actions, self._use.busy)
+        trust = TrustActions(workspace, shell, choice, parent=self)
+        commands = (*self._use.commands(), *trust.commands(), *self._care.commands())
+        self._actions = actions_of(commands, self.table)
+        self.table.insertActions(self.table.actions()[0], list(self._actions.values()))
+        self._details = DetailsPanel(self._actions, self._use.busy)
         self._build_filter()
         self._states = StateStack(shell.theme, self._content(), icon="mdi6.radar")
         self._lay_out()
@@ -64,24 +73,25 @@ class DiscoveryTab(QWidget):
     # --- building ------------------------------------------------------------------------------------------
 
     def _build_filter(self) -> None:
-        self._filter = QLineEdit()
-        self._filter.setPlaceholderText(self.tr("Filter (Ctrl+F)"))
-        self._filter.setAccessibleName(self.tr("Filter servers and models"))
-        self._filter.setClearButtonEnabled(True)
-        self._filter.setMaximumWidth(self._filter.fontMetrics().averageCharWidth() * FILTER_CHARS)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText(self.tr("Filter (Ctrl+F)"))
+        self.filter.setAccessibleName(self.tr("Filter servers and models"))
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setMaximumWidth(self.filter.fontMetrics().averageCharWidth() * FILTER_CHARS)
         self._count = PlainLabel(muted=True)
         self._count.setAccessibleName(self.tr("How many are shown"))
 
     def _content(self) -> QWidget:
+        self._matches = StateStack(self._shell.theme, self.table, icon="mdi6.filter-off-outline")
         self._halves = QSplitter(Qt.Orientation.Horizontal)
         self._halves.setChildrenCollapsible(False)
         self._halves.setHandleWidth(SPACE_S)
-        self._halves.addWidget(self._table)
+        self._halves.addWidget(self._matches)
         self._halves.addWidget(self._details)
         self._halves.setStretchFactor(0, 1)
         self._halves.setStretchFactor(1, 0)
         self._halves.setSizes([ABOUT_WIDTH, WIDTH])
-        self._halves.setFocusProxy(self._table)
+        self._halves.setFocusProxy(self.table)
         return self._halves
 
     def _lay_out(self) -> None:
@@ -89,7 +99,7 @@ class DiscoveryTab(QWidget):
         head.setSpacing(SPACE_S)
         head.addWidget(self._scans, 1)
         head.addWidget(self._count)
-        head.addWidget(self._filter)
+        head.addWidget(self.filter)
         column = QVBoxLayout(self)
         column.setContentsMargins(SPACE_L, SPACE_M, SPACE_L, SPACE_M)
         column.setSpacing(SPACE_S)
@@ -98,10 +108,10 @@ class DiscoveryTab(QWidget):
         column.addWidget(self._states, 1)
 
     def _connect(self) -> None:
-        self._table.chosen.connect(self._choice_changed)
-        self._table.doubleClicked.connect(lambda _: self._actions["server-chat"].trigger())
-        self._filter.textChanged.connect(self._filter_changed)
-        self._filter.returnPressed.connect(self._to_table)
+        self.table.chosen.connect(self._choice_changed)
+        self.table.doubleClicked.connect(lambda _: self._actions["server-chat"].trigger())
+        self.filter.textChanged.connect(self._filter_changed)
+        self.filter.returnPressed.connect(self._to_table)
         self._scans.ended.connect(self._scan_ended)
         self._scans.added.connect(self._select_server)
         self._care.select_wanted.connect(self._select_server)
@@ -117,8 +127,12 @@ class DiscoveryTab(QWidget):
         ):
             shortcut = QShortcut(QKeySequence(keys), self, act)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self._filter, self._leave_filter)
+        leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self.filter, self._leave_filter)
         leave.setContext(Qt.ShortcutContext.WidgetShortcut)
+
+    def scan(self, plan: "ScanPlan | None" = None) -> None:
+        """Look for servers: on this computer, or as planned."""
+        self._scans.scan(plan)
 
     # --- showing -------------------------------------------------------------------------------------------
 
@@ -129,7 +143,8 @@ class DiscoveryTab(QWidget):
             return
         self._seen_revision = registry.revision
         self._described.clear()
-        self._table.set_rows(rows_of(registry.records))
+        self.table.set_rows(rows_of(registry.records))
+        self._show_matches()
         if registry.records:
             self._states.show_content()
             self._select_something()
@@ -137,27 +152,38 @@ class DiscoveryTab(QWidget):
             self._show_empty()
         self._choice_changed()
 
+    def _show_matches(self) -> None:
+        model = self.table.rows_model
+        if model.shown or not model.rows:
+            self._matches.show_content()
+            return
+        self._matches.show_empty(
+            self.tr("Nothing matches"),
+            self.tr("The filter looks through models, servers, engines, what models can do, and notes."),
+            (self.tr("Clear the filter"), self._leave_filter),
+        )
+
     def _select_something(self) -> None:
-        shown = self._table.rows_model.shown
+        shown = self.table.rows_model.shown
         wanted = next((row for row in shown if row.record.id == self._wanted_server), None)
         if wanted is not None:
             self._wanted_server = ""
             self._show_row(wanted)
-        elif shown and not self._table.selected:
+        elif shown and not self.table.selected:
             online = (row for row in shown if row.record.status is ServerStatus.ONLINE)
-            self._table.select_keys({next(online, shown[0]).key})
+            self.table.select_keys({next(online, shown[0]).key})
 
     def _show_row(self, row: ModelRow) -> None:
-        self._table.select_keys({row.key})
-        self._table.scrollTo(self._table.currentIndex())
+        self.table.select_keys({row.key})
+        self.table.scrollTo(self.table.currentIndex())
 
     def _select_server(self, server_id: str) -> None:
         """Choose it, now or as soon as it is listed."""
         self._wanted_server = server_id
-        self._filter.clear()
+        self.filter.clear()
         self._seen_revision = -1
         self._read()
-        self._table.setFocus()
+        self.table.setFocus()
 
     def _show_empty(self) -> None:
         self._states.show_empty(
@@ -190,8 +216,9 @@ class DiscoveryTab(QWidget):
         )
 
     def _choice_changed(self) -> None:
-        rows = self._table.selected
+        rows = self.table.selected
         row = rows[0] if len(rows) == 1 else None
+        self._last_key = row.key if row is not None else self._last_key
         has_key = row is not None and self._workspace.registry.has_key(row.record.id)
         described = self._described.get(row.key) if row is not None else None
         self._details.show_rows(rows, has_key=has_key, described=described)
@@ -205,7 +232,7 @@ class DiscoveryTab(QWidget):
             action.refresh()
 
     def _show_count(self) -> None:
-        shown, rows = self._table.rows_model.shown, self._table.rows_model.rows
+        shown, rows = self.table.rows_model.shown, self.table.rows_model.rows
         models = sum(row.info is not None for row in rows)
         servers = len({row.record.id for row in rows})
         words = self.tr("{models} models on {servers} servers").format(
@@ -245,29 +272,32 @@ class DiscoveryTab(QWidget):
             return
         if registry.revision == revision:
             self._described[row.key] = info
-            if self._table.current == row:
+            if self.table.current == row:
                 self._choice_changed()
 
     # --- the keyboard --------------------------------------------------------------------------------------
 
     def _filter_changed(self, text: str) -> None:
-        self._table.set_filter(text)
+        self.table.set_filter(text)
+        if not self.table.selected:
+            self.table.select_keys({self._last_key})
+        self._show_matches()
         self._choice_changed()
 
     def _to_filter(self) -> None:
-        self._filter.setFocus()
-        self._filter.selectAll()
+        self.filter.setFocus()
+        self.filter.selectAll()
 
     def _leave_filter(self) -> None:
-        self._filter.clear()
-        self._table.setFocus()
+        self.filter.clear()
+        self.table.setFocus()
 
     def _to_table(self) -> None:
         """Enter in the filter goes to what it found."""
-        shown = self._table.rows_model.shown
-        if shown and not self._table.selected:
-            self._table.select_keys({shown[0].key})
-        self._table.setFocus()
+        shown = self.table.rows_model.shown
+        if shown and not self.table.selected:
+            self.table.select_keys({shown[0].key})
+        self.table.setFocus()
 
     def hideEvent(self, event: QHideEvent) -> None:
         """A note that is being written is kept when the person goes elsewhere."""

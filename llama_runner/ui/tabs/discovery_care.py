@@ -1,7 +1,6 @@
-"""Keeping the list of servers: asking, keys, trust, favourites, notes, waking, removing and undoing that."""
+"""Keeping the list of servers: asking how they are, favourites, notes, waking, removing and undoing that."""
 
 import asyncio
-from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,12 @@ from PySide6.QtWidgets import QWidget
 
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.discovery.registry import Removed, ServerSource, ServerStatus
+from llama_runner.discovery.wake import parse_mac
 from llama_runner.ui.async_slots import async_slot, async_slot_once, is_running
-from llama_runner.ui.dialogs.server import KeyDialog
 from llama_runner.ui.tabs import Shell
-from llama_runner.ui.tabs.discovery_choice import Choice
+from llama_runner.ui.tabs.discovery_choice import Choice, tried
 from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability, Command
+from llama_runner.ui.widgets.questions import ask_line
 from llama_runner.ui.widgets.undo import UndoStrip
 
 if TYPE_CHECKING:
@@ -39,25 +39,19 @@ class CareActions(QWidget):
         """In the order of the context menu."""
         tr, choice = self.tr, self._choice
         return (
-            Command("server-check", tr("Check"), "mdi6.refresh",
+            Command("server-check", tr("Check"),
                     tr("Ask the chosen servers, or all of them when none is chosen, how they are."),
                     self._check, self._why_not_check, "F5"),
-            Command("server-key", tr("API key…"), "mdi6.key-outline",
-                    tr("Give this server a key, or have its key forgotten."),
-                    self._open_key, choice.one_other_server, "Ctrl+Shift+K"),
-            Command("server-trust", tr("Trust it"), "mdi6.shield-check-outline",
-                    tr("It is the right server: use it as before."),
-                    self._trust, self._why_not_trust),
-            Command("server-wake", tr("Wake"), "mdi6.power",
+            Command("server-wake", tr("Wake"),
                     tr("Send the sleeping computer a wake-up packet."),
                     self._wake, self._why_not_wake),
-            Command("server-favourite", tr("Favourite"), "mdi6.star-outline",
+            Command("server-favourite", tr("Favourite"),
                     tr("Favourite servers stand on top; press again to take the star away."),
-                    self._favourite, choice.some, "Ctrl+D"),
-            Command("server-copy", tr("Copy address"), "mdi6.content-copy",
+                    self._favourite, choice.some, "Ctrl+D", checked=self._are_favourites),
+            Command("server-copy", tr("Copy address"),
                     tr("Put the server's address on the clipboard."),
                     self._copy_address, choice.one_server),
-            Command("server-remove", tr("Remove"), "mdi6.trash-can-outline",
+            Command("server-remove", tr("Remove"),
                     tr("Take the server off the list; it can be undone."),
                     self._remove, choice.removable, "Del"),
         )  # fmt: skip
@@ -71,15 +65,15 @@ class CareActions(QWidget):
             return AVAILABLE
         return Availability(why_not=self.tr("There is no server to ask."))
 
-    def _why_not_trust(self) -> Availability:
-        record = self._choice.record
-        return AVAILABLE if record is not None and record.changed else NOT_OFFERED
-
     def _why_not_wake(self) -> Availability:
         record = self._choice.record
-        if record is None or record.is_this_machine or record.mac is None:
+        if record is None or record.is_this_machine:
             return NOT_OFFERED
         return AVAILABLE if record.status is ServerStatus.OFFLINE else NOT_OFFERED
+
+    def _are_favourites(self) -> bool:
+        records = self._choice.records
+        return bool(records) and all(record.favourite for record in records)
 
     # --- asking --------------------------------------------------------------------------------------------
 
@@ -102,42 +96,25 @@ class CareActions(QWidget):
         else:
             self._shell.say(self.tr("Servers checked"))
 
-    # --- keys and trust ------------------------------------------------------------------------------------
-
-    def _open_key(self) -> None:
-        record = self._choice.record
-        if record is not None and record.source is not ServerSource.SERVICE:
-            dialog = KeyDialog(self._workspace, record, self._parent)
-            dialog.done_with.connect(lambda _: self._shell.say(self.tr("Key of {address} changed").format(
-                address=record.address)))  # fmt: skip
-            dialog.open()
-
-    @async_slot_once
-    async def _trust(self) -> None:
-        record = self._choice.record
-        if record is None or not record.changed:
-            return
-        await self._workspace.discovery.trust(record.id)
-        self._shell.say(self.tr("{address} is trusted again").format(address=record.address))
-        await self._workspace.discovery.check(record.id)
-
     # --- keeping -------------------------------------------------------------------------------------------
 
     @async_slot_once
     async def _favourite(self) -> None:
         records = self._choice.records
-        wanted = not all(record.favourite for record in records)
+        wanted = not self._are_favourites()
         for record in records:
-            await self._tried(
-                self._workspace.discovery.set_favourite(record.id, wanted), self.tr("keeping the favourite")
+            await tried(
+                self._shell,
+                self._workspace.discovery.set_favourite(record.id, wanted),
+                self.tr("keeping the favourite"),
             )
 
     @async_slot
     async def keep_note(self, server_id: str, text: str) -> None:
         """Keep a note about a server."""
         if self._workspace.registry.get(server_id) is not None:
-            await self._tried(
-                self._workspace.discovery.set_note(server_id, text), self.tr("keeping the note")
+            await tried(
+                self._shell, self._workspace.discovery.set_note(server_id, text), self.tr("keeping the note")
             )
 
     @async_slot_once
@@ -145,12 +122,28 @@ class CareActions(QWidget):
         record = self._choice.record
         if record is None:
             return
-        if await self._tried(self._workspace.discovery.wake(record.id), self.tr("waking a computer")):
+        mac = record.mac or await self._ask_for_mac(record.address)
+        if mac is None:
+            return
+        if await tried(
+            self._shell, self._workspace.discovery.wake(record.id, mac), self.tr("waking a computer")
+        ):
             self._shell.say(
-                self.tr("Wake-up packet sent to {address}; check it in a minute").format(
-                    address=record.address
-                )
+                self.tr(
+                    "Wake-up packet sent to {address}; it is asked again and again for five minutes"
+                ).format(address=record.address)
             )
+
+    async def _ask_for_mac(self, address: str) -> str | None:
+        """The hardware address of a computer, typed; None when the person went back."""
+        return await ask_line(
+            self._parent,
+            title=self.tr("Wake a computer"),
+            text=self.tr("The hardware address (MAC) of {address}:").format(address=address),
+            placeholder="00:11:22:aa:bb:cc",
+            action=self.tr("Wake"),
+            check=parse_mac,
+        )
 
     @async_slot_once
     async def _remove(self) -> None:
@@ -171,18 +164,11 @@ class CareActions(QWidget):
     @async_slot
     async def _restore(self, removed: Removed) -> None:
         record = removed.record
-        if await self._tried(self._workspace.discovery.restore(removed), self.tr("bringing a server back")):
+        if await tried(
+            self._shell, self._workspace.discovery.restore(removed), self.tr("bringing a server back")
+        ):
             self._shell.say(self.tr("{address} is back").format(address=record.address))
             self.select_wanted.emit(record.id)
-
-    async def _tried(self, work: Awaitable[object], doing: str) -> bool:
-        """Whether it worked; what went wrong is told."""
-        try:
-            await work
-        except LlamaRunnerError as error:
-            self._shell.report(error, doing=doing)
-            return False
-        return True
 
     def _copy_address(self) -> None:
         record = self._choice.record

@@ -1,11 +1,13 @@
-"""Which rows are chosen, and what follows from that: why something cannot be done with them now."""
+"""Which rows are chosen, and what follows from that: why something can or cannot be done with them now."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from PySide6.QtCore import QCoreApplication
 
+from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.discovery.registry import ServerRecord, ServerSource, ServerStatus
+from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.discovery_rows import ModelRow
 from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability
 
@@ -81,6 +83,16 @@ class Choice:
         if self.record is not None and self.record.source is ServerSource.SERVICE:
             return Availability(why_not=_tr("It is a model loaded here: unload it in Models."))
         return self.one_server()
+
+
+async def tried(shell: Shell, work: Awaitable[object], doing: str) -> bool:
+    """Whether it worked; what went wrong is told."""
+    try:
+        await work
+    except LlamaRunnerError as error:
+        shell.report(error, doing=doing)
+        return False
+    return True
 
 
 def _choose_one() -> Availability:

@@ -12,7 +12,7 @@ from llama_runner.core.text import visible_controls
 from llama_runner.discovery.registry import ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.tabs.discovery_facts import model_facts, server_facts
 from llama_runner.ui.tabs.discovery_rows import ModelRow, status_kind, status_text
-from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, Theme
+from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS
 from llama_runner.ui.widgets.busy import BusyBar
 from llama_runner.ui.widgets.commands import CommandAction, CommandButton
 from llama_runner.ui.widgets.facts import FactList
@@ -23,12 +23,14 @@ from llama_runner.ui.widgets.note_edit import NoteEdit
 NOTE_CHARS: Final = 2000
 # Narrower and buttons stand below each other; the table needs the room more.
 WIDTH: Final = 320
-USES: Final = ("server-chat", "server-arena", "server-stress", "server-target")
+USES: Final = ("server-chat", "server-arena", "server-stress")
 CARE: Final = (
+    "server-target",
     "server-check",
     "server-load",
     "server-unload",
     "server-key",
+    "server-pin",
     "server-wake",
     "server-favourite",
     "server-copy",
@@ -42,7 +44,7 @@ class DetailsPanel(QScrollArea):
 
     note_written = Signal(str, str)
 
-    def __init__(self, theme: Theme, actions: Mapping[str, CommandAction], busy: BusyBar) -> None:
+    def __init__(self, actions: Mapping[str, CommandAction], busy: BusyBar) -> None:
         super().__init__()
         self._busy = busy
         self.setAccessibleName(self.tr("Details of the chosen server and model"))
@@ -54,7 +56,7 @@ class DetailsPanel(QScrollArea):
         self._page = QWidget()
         self.setWidget(self._page)
         self._build_head()
-        self._build_warning(theme, actions)
+        self._build_warning(actions)
         self._model_facts = FactList(name=self.tr("About the model"))
         self._server_facts = FactList(name=self.tr("About the server"))
         self._note = NoteEdit(
@@ -64,8 +66,8 @@ class DetailsPanel(QScrollArea):
         )
         self._note.written.connect(self.note_written)
         self._lay_out(
-            self._buttons([actions[name] for name in USES], theme),
-            self._buttons([actions[name] for name in CARE], theme),
+            self._buttons([actions[name] for name in USES]),
+            self._buttons([actions[name] for name in CARE]),
         )
         self.show_rows((), has_key=False)
 
@@ -82,7 +84,7 @@ class DetailsPanel(QScrollArea):
         self._problem = PlainLabel(wrap=True, selectable=True)
         self._problem.setAccessibleName(self.tr("What is wrong with the chosen server"))
 
-    def _build_warning(self, theme: Theme, actions: Mapping[str, CommandAction]) -> None:
+    def _build_warning(self, actions: Mapping[str, CommandAction]) -> None:
         self._warning = QFrame()
         self._warning.setObjectName("notice")
         self._warning.setProperty("severity", "warning")
@@ -92,13 +94,13 @@ class DetailsPanel(QScrollArea):
         column.setContentsMargins(SPACE_M, SPACE_S, SPACE_S, SPACE_S)
         column.setSpacing(SPACE_S)
         column.addWidget(self._warning_text)
-        column.addWidget(self._buttons([actions[name] for name in WARNING], theme))
+        column.addWidget(self._buttons([actions[name] for name in WARNING]))
 
-    def _buttons(self, actions: Sequence[CommandAction], theme: Theme) -> QWidget:
+    def _buttons(self, actions: Sequence[CommandAction]) -> QWidget:
         row = QWidget(self._page)
         flow = FlowLayout()
         for action in actions:
-            flow.addWidget(CommandButton(action, theme, row))
+            flow.addWidget(CommandButton(action, row))
         row.setLayout(flow)
         return row
 

@@ -10,13 +10,15 @@ from PySide6.QtCore import QCoreApplication
 
 from llama_runner.backends.models import COMPLETION, ContextSource, ModelInfo
 from llama_runner.core import format
-from llama_runner.core.text import visible_controls
+from llama_runner.core.text import ELLIPSIS, visible_controls
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.theme import Theme
 from llama_runner.ui.widgets.tables import Column
 
 # A self-given name gets no wider than this in the table; the details show all of it.
 NAME_CHARS: Final = 24
+# As wide as an IPv4 address with its port and the scheme's usual names.
+ADDRESS_CHARS: Final = 27
 STAR: Final = "★"
 
 _MARKS: Final = {
@@ -103,6 +105,14 @@ def _tr(text: str) -> str:
 def engine_name(record: ServerRecord) -> str:
     """What is known of the program that serves."""
     return record.product or record.engine.value
+
+
+def short_address(address: str) -> str:
+    """Host and port, a long one cut in its middle: the port tells servers on one host apart."""
+    if len(address) <= ADDRESS_CHARS:
+        return address
+    half = (ADDRESS_CHARS - 1) // 2
+    return f"{address[:half]}{ELLIPSIS}{address[-half:]}"
 
 
 def status_word(record: ServerRecord) -> str:
@@ -213,11 +223,11 @@ def ago(moment: datetime | None, *, now: datetime | None = None) -> str:
 
 
 def columns(theme: Theme) -> tuple[Column[ModelRow], ...]:
-    """Those that are compared first stand left; what is left of the room goes to the names."""
-    return (*_server_first(theme), *_model_columns(), *_server_rest())
+    """Those that are compared first stand left; what is left of the room goes to the models' names."""
+    return (*_marks(theme), *_names(), *_abilities(), *_state())
 
 
-def _server_first(theme: Theme) -> tuple[Column[ModelRow], ...]:
+def _marks(theme: Theme) -> tuple[Column[ModelRow], ...]:
     return (
         Column(
             STAR,
@@ -227,6 +237,7 @@ def _server_first(theme: Theme) -> tuple[Column[ModelRow], ...]:
             cell_hint=lambda row: _tr("Favourite") if row.record.favourite else "",
             cell_name=lambda row: _tr("Favourite") if row.record.favourite else _tr("No favourite"),
             colour=lambda row: theme.colours.warning,
+            narrow=True,
         ),
         Column(
             _tr("Status"),
@@ -236,6 +247,11 @@ def _server_first(theme: Theme) -> tuple[Column[ModelRow], ...]:
             cell_name=lambda row: status_word(row.record),
             colour=lambda row: str(getattr(theme.colours, status_kind(row.record))),
         ),
+    )
+
+
+def _names() -> tuple[Column[ModelRow], ...]:
+    return (
         Column(
             _tr("Model"),
             lambda row: row.model_name,
@@ -245,29 +261,15 @@ def _server_first(theme: Theme) -> tuple[Column[ModelRow], ...]:
         ),
         Column(
             _tr("Server"),
+            lambda row: short_address(row.record.address),
             lambda row: row.record.address,
             cell_hint=lambda row: f"{row.record.base_url}\n{row.record.note}".strip(),
             hint=_tr("Host and port: what it is called by itself is not to be trusted."),
-            stretch=True,
-        ),
-        Column(
-            _tr("Engine"),
-            lambda row: visible_controls(engine_name(row.record), NAME_CHARS),
-            lambda row: engine_name(row.record).casefold(),
-            cell_hint=lambda row: f"{engine_name(row.record)}, {certainty_word(row.record.certainty)}",
-            hint=_tr("The program that serves, recognised by its answers; not by what it claims."),
-        ),
-        Column(
-            _tr("Latency"),
-            lambda row: format.seconds(row.record.latency_s),
-            lambda row: row.record.latency_s,
-            number=True,
-            hint=_tr("Time of one small request at the last check."),
         ),
     )
 
 
-def _model_columns() -> tuple[Column[ModelRow], ...]:
+def _abilities() -> tuple[Column[ModelRow], ...]:
     return (
         Column(
             _tr("Context (tokens)"),
@@ -281,20 +283,34 @@ def _model_columns() -> tuple[Column[ModelRow], ...]:
             ),
         ),
         Column(
+            _tr("Engine"),
+            lambda row: visible_controls(engine_name(row.record), NAME_CHARS),
+            lambda row: engine_name(row.record).casefold(),
+            cell_hint=lambda row: f"{engine_name(row.record)}, {certainty_word(row.record.certainty)}",
+            hint=_tr("The program that serves, recognised by its answers; not by what it claims."),
+        ),
+        Column(
             _tr("Can also"),
             lambda row: (abilities_of(row.info) if row.info is not None else "") or format.UNKNOWN,
             hint=_tr("What the model can do beyond writing text, as far as its server says."),
+        ),
+    )
+
+
+def _state() -> tuple[Column[ModelRow], ...]:
+    return (
+        Column(
+            _tr("Latency"),
+            lambda row: format.seconds(row.record.latency_s),
+            lambda row: row.record.latency_s,
+            number=True,
+            hint=_tr("Time of one small request at the last check."),
         ),
         Column(
             _tr("In memory"),
             lambda row: loaded_word(row.info.loaded if row.info is not None else None),
             hint=_tr("Whether the model is loaded now; one that is not takes a while to answer first."),
         ),
-    )
-
-
-def _server_rest() -> tuple[Column[ModelRow], ...]:
-    return (
         Column(
             _tr("Version"), lambda row: visible_controls(row.record.version or format.UNKNOWN, NAME_CHARS)
         ),

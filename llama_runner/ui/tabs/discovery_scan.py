@@ -80,15 +80,16 @@ class ScanBar(QWidget):
     def open_scan(self) -> None:
         """Ask which network is to be scanned."""
         dialog = ScanDialog(self._workspace, self)
-        dialog.planned.connect(self._scan)
+        dialog.planned.connect(self.scan)
         dialog.open()
 
     def scan_here(self) -> None:
         """Scan this computer."""
-        self._scan(None)
+        self.scan(None)
 
     @async_slot_once
-    async def _scan(self, plan: ScanPlan | None) -> None:
+    async def scan(self, plan: ScanPlan | None) -> None:
+        """Scan, unless a scan runs."""
         discovery = self._workspace.discovery
         if discovery.scanning:
             return

@@ -48,22 +48,22 @@ class UseActions(QWidget):
         """In the order of the context menu."""
         tr, choice = self.tr, self._choice
         return (
-            Command("server-chat", tr("Chat"), "mdi6.message-text-outline",
+            Command("server-chat", tr("Chat"),
                     tr("Talk to this model: it becomes the target of every tab."),
                     partial(self._use, "chat"), choice.one_model, "Return", primary=True),
-            Command("server-arena", tr("Add to arena"), "mdi6.compare-horizontal",
+            Command("server-arena", tr("Add to arena"),
                     tr("Tick the chosen models in the arena, to be compared there."),
                     self._add_to_arena, choice.some_models, "Ctrl+Shift+A"),
-            Command("server-stress", tr("Load test"), "mdi6.speedometer",
+            Command("server-stress", tr("Load test"),
                     tr("Plan a load test of this model."),
                     partial(self._use, "stress"), choice.one_model, "Ctrl+Shift+S"),
-            Command("server-target", tr("Use as target"), "mdi6.target",
+            Command("server-target", tr("Use as target"),
                     tr("Have every tab talk to this model, and stay here."),
                     partial(self._use, ""), choice.one_model, "Ctrl+T"),
-            Command("server-load", tr("Load"), "mdi6.tray-arrow-down",
+            Command("server-load", tr("Load"),
                     tr("Have the server take this model into memory."),
                     partial(self._load, True), partial(self._why_not_load, True)),
-            Command("server-unload", tr("Unload"), "mdi6.tray-arrow-up",
+            Command("server-unload", tr("Unload"),
                     tr("Have the server drop this model from memory."),
                     partial(self._load, False), partial(self._why_not_load, False)),
         )  # fmt: skip

@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
 
-from llama_runner.ui.theme import Theme, tooltip
+from llama_runner.ui.theme import tooltip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,17 @@ class Command:
         name: Object name of its button and action.
         hint: What it does, for the tooltip.
         keys: Its shortcut in words ("F5"), empty for none.
+        checked: For what is on or off: whether it is on.
     """
 
     name: str
     text: str
-    icon: str
     hint: str
     act: Callable[[], object]
     available: Callable[[], Availability]
     keys: str = ""
     primary: bool = False
+    checked: Callable[[], bool] | None = None
 
 
 class CommandAction(QAction):
@@ -54,6 +55,7 @@ class CommandAction(QAction):
         super().__init__(command.text, parent)
         self.command = command
         self.setObjectName(command.name)
+        self.setCheckable(command.checked is not None)
         # A menu takes & for the mark of a letter.
         self.setText(command.text.replace("&", "&&"))
         if command.keys:
@@ -66,6 +68,8 @@ class CommandAction(QAction):
         now = self.command.available()
         self.setVisible(now.offered)
         self.setEnabled(now.offered and not now.why_not)
+        if self.command.checked is not None:
+            self.setChecked(self.command.checked())
         words = now.why_not or self.command.hint
         if self.command.keys:
             keys = self.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
@@ -76,13 +80,13 @@ class CommandAction(QAction):
 class CommandButton(QPushButton):
     """A button that follows an action."""
 
-    def __init__(self, action: CommandAction, theme: Theme, parent: QWidget) -> None:
+    def __init__(self, action: CommandAction, parent: QWidget) -> None:
         super().__init__(action.command.text, parent)
         self._action = action
         self.setObjectName(f"{action.command.name}-button")
         self.setAccessibleName(action.command.text)
         self.setProperty("primary", action.command.primary)
-        theme.give_icon(self, action.command.icon)
+        self.setCheckable(action.isCheckable())
         self.clicked.connect(action.trigger)
         action.changed.connect(self._follow)
         self._follow()
@@ -90,6 +94,7 @@ class CommandButton(QPushButton):
     def _follow(self) -> None:
         self.setVisible(self._action.isVisible())
         self.setEnabled(self._action.isEnabled())
+        self.setChecked(self._action.isChecked())
         self.setToolTip(self._action.toolTip())
         self.setAccessibleDescription(self._action.command.available().why_not or self._action.command.hint)
 

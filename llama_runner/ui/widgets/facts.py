@@ -11,6 +11,7 @@ from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 
 # A label breaks lines at spaces only: a value with a longer word than this is cut in its middle instead.
 LONGEST_WORD: Final = 26
+TITLE_CHARS: Final = 19
 
 
 class TitledText(Protocol):
@@ -76,6 +77,8 @@ class FactList(QWidget):
         self._grid.setHorizontalSpacing(SPACE_M)
         self._grid.setVerticalSpacing(SPACE_XS)
         self._grid.setColumnStretch(1, 1)
+        # Lists below each other stand in line.
+        self._grid.setColumnMinimumWidth(0, self.fontMetrics().averageCharWidth() * TITLE_CHARS)
 
     def show_facts(self, facts: Sequence[TitledText]) -> None:
         """Show these."""

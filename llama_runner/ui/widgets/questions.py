@@ -1,13 +1,21 @@
 """Questions and the way out to a browser: message boxes in plain text that never stop the event loop."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from PySide6.QtCore import QCoreApplication, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QIcon
-from PySide6.QtWidgets import QDialogButtonBox, QMessageBox, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QMessageBox, QVBoxLayout, QWidget
 
+from llama_runner.core.errors import UsageError
+from llama_runner.ui.widgets.label import PlainLabel
 from llama_runner.ui.widgets.links import check_link
+
+# No single line that is asked for is longer.
+MAX_LINE_CHARS: Final = 256
+MIN_LINE_WIDTH: Final = 360
 
 
 def _message_box(parent: QWidget, title: str, text: str, details: str) -> QMessageBox:
@@ -54,6 +62,88 @@ async def confirm(
     finally:
         if not answer.done() or answer.cancelled():
             box.close()
+
+
+async def ask_line(
+    parent: QWidget,
+    *,
+    title: str,
+    text: str,
+    action: str,
+    check: Callable[[str], str],
+    placeholder: str = "",
+) -> str | None:
+    """Ask for one line.
+
+    Args:
+        check: Gives the value that was meant; raises UsageError, which is told while typing.
+
+    Returns:
+        What `check` made of it; None when the person went back.
+    """
+    dialog = _LineDialog(parent, title, text, action, check, placeholder)
+    answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def finished(result: int) -> None:
+        if not answer.done():
+            answer.set_result(dialog.value if result == QDialog.DialogCode.Accepted else None)
+
+    dialog.finished.connect(finished)
+    dialog.open()
+    try:
+        return await answer
+    finally:
+        if not answer.done() or answer.cancelled():
+            dialog.close()
+
+
+class _LineDialog(QDialog):
+    """One line to type, and beside it what is wrong with it."""
+
+    def __init__(
+        self,
+        parent: QWidget,
+        title: str,
+        text: str,
+        action: str,
+        check: Callable[[str], str],
+        placeholder: str,
+    ) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(title)
+        self.value: str | None = None
+        self._check = check
+        self._line = QLineEdit()
+        self._line.setAccessibleName(text)
+        self._line.setPlaceholderText(placeholder)
+        self._line.setMaxLength(MAX_LINE_CHARS)
+        self._line.textChanged.connect(self._changed)
+        label = PlainLabel(text, wrap=True)
+        label.setBuddy(self._line)
+        self._problem = PlainLabel(wrap=True)
+        self._problem.setObjectName("errorText")
+        self._problem.setAccessibleName(title)
+        self._problem.setMinimumWidth(MIN_LINE_WIDTH)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self._do = buttons.addButton(action, QDialogButtonBox.ButtonRole.AcceptRole)
+        self._do.setDefault(True)
+        self._do.setEnabled(False)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        without_icons(buttons)
+        column = QVBoxLayout(self)
+        for widget in (label, self._line, self._problem, buttons):
+            column.addWidget(widget)
+
+    def _changed(self, typed: str) -> None:
+        self.value, problem = None, ""
+        try:
+            self.value = self._check(typed)
+        except UsageError as error:
+            problem = f"{error.message} {error.hint}".strip()
+        self._problem.setText(problem if typed else "")
+        self._do.setEnabled(self.value is not None)
 
 
 def open_external(parent: QWidget, url: str) -> QMessageBox | None:

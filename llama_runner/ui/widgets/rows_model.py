@@ -39,6 +39,7 @@ class Column(Generic[R]):
         cell_name: What a screen reader says of a cell; the text when not given.
         colour: Colour of a cell's text, None for the usual one.
         stretch: Takes what room is left.
+        narrow: Holds nothing but a mark, and is as wide.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Column(Generic[R]):
     cell_name: Callable[[R], str] | None = None
     colour: Callable[[R], str | None] | None = None
     stretch: bool = False
+    narrow: bool = False
 
     def sort_value(self, row: R) -> SortValue:
         """What it sorts by."""

@@ -97,8 +97,10 @@ class StatePage(QWidget):
         self._set_actions(actions)
 
     def _set_actions(self, actions: tuple[Action, ...]) -> None:
+        had_focus = False
         while (item := self._buttons.takeAt(0)) is not None:
             if (old := item.widget()) is not None:
+                had_focus = had_focus or old.hasFocus()
                 old.deleteLater()
         for number, (word, act) in enumerate(actions):
             button = QPushButton(word)
@@ -111,6 +113,8 @@ class StatePage(QWidget):
             button.show()
             if number == 0:
                 self.setFocusProxy(button)
+        if had_focus:
+            self.setFocus()
 
     def _toggle_details(self, shown: bool) -> None:
         self._details.setVisible(shown)

@@ -14,7 +14,9 @@ __all__ = ["Column", "DataTable", "RowsModel", "SortValue"]
 
 R = TypeVar("R")
 # A name is not worth showing in less.
-MIN_STRETCH_PX: Final = 120
+MIN_STRETCH_PX: Final = 160
+# A mark with its padding.
+MIN_COLUMN_PX: Final = 36
 
 
 class DataTable(QTableView, Generic[R]):
@@ -59,11 +61,14 @@ class DataTable(QTableView, Generic[R]):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setStretchLastSection(False)
-        header.setMinimumSectionSize(48)
+        header.setMinimumSectionSize(MIN_COLUMN_PX)
         for number, column in enumerate(self.rows_model.columns):
             # Not Qt's Stretch: that squeezes to nothing where it should scroll.
-            mode = QHeaderView.ResizeMode.Fixed if column.stretch else QHeaderView.ResizeMode.ResizeToContents
+            fixed = column.stretch or column.narrow
+            mode = QHeaderView.ResizeMode.Fixed if fixed else QHeaderView.ResizeMode.ResizeToContents
             header.setSectionResizeMode(number, mode)
+            if column.narrow:
+                self.setColumnWidth(number, MIN_COLUMN_PX)
         # Long lists are not measured row by row.
         header.setResizeContentsPrecision(64)
 

@@ -105,6 +105,12 @@ class Output:
         if not self.quiet:
             self._say(text)
 
+    def ask(self, text: str) -> None:
+        """A question on stderr, behind which the person types; with `--quiet` too."""
+        self._clear_progress()
+        self._stderr.write(harmless(text))
+        self._stderr.flush()
+
     def error(self, error: LlamaRunnerError, *, usage: str = "") -> None:
         """What went wrong and what to do next: JSON on stdout, or `usage` and text on stderr."""
         if self.json and not self._has_result:

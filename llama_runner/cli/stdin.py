@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from llama_runner.core.errors import UsageError
@@ -27,9 +28,17 @@ async def read_text() -> str:
 
 
 async def read_stdin(max_bytes: int, *, fd: int = _STDIN_FD) -> bytes:
-    """Standard input to its end, but no more than `max_bytes`.
+    """Standard input to its end, but no more than `max_bytes`."""
+    return await _read(max_bytes, fd, lambda data: False)
 
-    A daemon thread on a blocking read, as pipes and terminals can be waited for in no other way that works
+
+async def read_line(max_bytes: int, *, fd: int = _STDIN_FD) -> bytes:
+    """What a person typed until they pressed Enter, or what there was until the end."""
+    return await _read(max_bytes, fd, lambda data: b"\n" in data)
+
+
+async def _read(max_bytes: int, fd: int, is_enough: Callable[[bytes], bool]) -> bytes:
+    """A daemon thread on a blocking read, as pipes and terminals can be waited for in no other way that works
     on Windows too; it reads the descriptor, as the lock of `sys.stdin` would hold up the interpreter's end.
     """
     loop = asyncio.get_running_loop()
@@ -41,6 +50,8 @@ async def read_stdin(max_bytes: int, *, fd: int = _STDIN_FD) -> bytes:
         try:
             while len(data) < max_bytes and (block := os.read(fd, min(_BLOCK_BYTES, max_bytes - len(data)))):
                 data += block
+                if is_enough(block):
+                    break
         except OSError as failure:
             error = failure
         # RuntimeError: the loop is closed already, nobody waits any more.

@@ -68,7 +68,16 @@ class ScanPlan:
     @property
     def is_this_machine(self) -> bool:
         """Whether nothing outside this machine is asked."""
-        return not self.networks and all(is_loopback_host(host) for host in self.hosts)
+        return all(is_loopback_host(host) for host in self.hosts)
+
+    @property
+    def wants_a_yes(self) -> bool:
+        """Whether it asks machines that nobody named one by one (R10)."""
+        return any(not ipaddress.ip_network(text).is_loopback for text in self.networks)
+
+    def covers(self, host: str) -> bool:
+        """Whether a host is one of a whole network."""
+        return is_within(host, [ipaddress.ip_network(text) for text in self.networks])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,84 @@ async def test_discover_without_any_server_is_no_error(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--ports", "x"), ("--ports", "0"), ("--ports", "1,99999"), ("--hosts", "127.1"), ("--timeout", "0")],
+    [
+        *(
+            ("--ports", "x"),
+            ("--ports", "0"),
+            ("--ports", "1,99999"),
+            ("--hosts", "127.1"),
+            ("--timeout", "0"),
+        ),
+        *(("--network", "8.8.8.0/24"), ("--network", "10.0.0.0/8"), ("--network", ""), ("--network", "::/0")),
+        ("--network", "192.168.1.0/33"),
+    ],
 )
-async def test_discover_refuses_what_is_no_host_or_port(home: Path, arguments: tuple[str, ...]) -> None:
+async def test_discover_refuses_what_is_no_host_network_or_port(
+    home: Path, arguments: tuple[str, ...]
+) -> None:
     done = await command("discover", *arguments, "--json")
 
     assert done.code == 2
     assert done.json()["error"]["kind"] == "usage"
+
+
+async def test_discover_looks_at_networks_and_hosts_together(home: Path) -> None:
+    async with (
+        simulated(model_servers.ollama("m"), host="127.0.9.2") as inside,
+        simulated(model_servers.vllm("v"), host="127.0.8.1") as beside,
+    ):
+        done = await command(
+            *("discover", "--network", "127.0.9.0/30", "--network", "127.0.9.8/31", "--hosts", beside.host),
+            *("--ports", f"{inside.port},{beside.port}", "--json"),
+        )
+
+    document = done.json()
+    assert {server["url"] for server in document["servers"]} == {inside.url, beside.url}
+    assert (document["hosts"], document["probed"]) == (5, 10)
+    assert document["networks"] == ["127.0.9.0/30", "127.0.9.8/31"]
+
+
+async def test_discover_asks_before_it_looks_at_a_network_of_others(home: Path) -> None:
+    """R10: in numbers; and where nobody can answer, nothing is sent."""
+    done = await command("discover", "--network", "192.168.77.0/24", "--hosts", "127.0.0.1", "--ports", "1,2")
+
+    assert done.code == 2
+    assert "255 addresses on 2 ports" in done.stderr
+    assert "192.168.77.0/24" in done.stderr
+    assert "--yes" in done.stderr
+    assert "mDNS" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+async def test_discover_takes_a_no_at_the_terminal(home: Path) -> None:
+    from tests.integration.terminal import typed
+
+    said, code = await typed(
+        *("discover", "--network", "192.168.77.0/30", "--ports", "1"), answer_to="[y/N]", answer="n\n"
+    )
+
+    assert "2 addresses on 1 ports" in said
+    assert "Nothing was scanned." in said
+    assert code == 1
+
+
+async def test_discover_says_which_name_cannot_be_found(home: Path) -> None:
+    done = await command("discover", "--hosts", "nobody.invalid,127.0.0.1", "--ports", "1")
+
+    assert done.code == 0
+    assert "The name nobody.invalid cannot be found." in done.stderr
+
+
+async def test_a_server_on_both_loopback_addresses_is_listed_once(home: Path) -> None:
+    """And one that listens on ::1 alone is found as well."""
+    async with (
+        simulated(model_servers.ollama("both"), host="127.0.0.1") as first,
+        simulated(model_servers.ollama("both"), host="::1", port=first.port),
+        simulated(model_servers.vllm("alone"), host="::1") as alone,
+    ):
+        done = await command("discover", "--ports", f"{first.port},{alone.port}", "--json")
+
+    assert {server["url"] for server in done.json()["servers"]} == {first.url, f"http://[::1]:{alone.port}"}
 
 
 async def test_servers_are_added_listed_checked_and_removed(home: Path) -> None:

@@ -6,14 +6,15 @@ import socket
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from llama_runner.net.addresses import scope_of
+from llama_runner.net.addresses import is_loopback, scope_of
 
 
 class PinnedResolver(AbstractResolver):
     """Answers for a name only with addresses as near as those of its first answer.
 
     A name that was on the LAN when its owner typed it, and later points to this machine or out to the
-    internet, is refused. `aiohttp` connects to exactly the addresses returned here.
+    internet, is refused; one that means this machine by its spelling never points elsewhere. `aiohttp`
+    connects to exactly the addresses returned here.
     """
 
     def __init__(self, inner: AbstractResolver | None = None) -> None:
@@ -27,7 +28,8 @@ class PinnedResolver(AbstractResolver):
         results = await self._inner.resolve(host, port, family)
         if not results:
             raise OSError(None, "the name has no address")
-        scope = self._scopes.setdefault(host, scope_of(results[0]["host"]))
+        first = "loopback" if is_loopback(f"http://{host}") else scope_of(results[0]["host"])
+        scope = self._scopes.setdefault(host, first)
         near = [result for result in results if scope_of(result["host"]) == scope]
         if not near:
             raise OSError(None, "the name now points elsewhere than when it was first asked")

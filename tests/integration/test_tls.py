@@ -1,14 +1,17 @@
 """Encrypted servers from adding to chatting and loading, with certificates good and bad (D14, R11)."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llama_runner.backends.live import AnswerState
+from llama_runner.cli import app
 from llama_runner.core.errors import TlsError, UnreachableError, UsageError
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.discovery.registry import ServerStatus
@@ -17,7 +20,6 @@ from llama_runner.workspace import Workspace, open_workspace
 from tests.fakes.certificates import DAY, NOW, certificate
 from tests.fakes.raw_server import raw_server
 from tests.fakes.tls_models import MODEL, answer, keys_heard, tls_model_server
-from tests.integration.program import finish, start
 
 KEY = "sk-canary-tls"
 
@@ -164,20 +166,21 @@ async def test_a_list_that_was_edited_into_nonsense_accepts_no_certificate(
             assert (await workspace.discovery.check(server.url)).status is ServerStatus.ERROR
 
 
+async def command(*arguments: str) -> tuple[int, dict[str, Any]]:
+    stdout = io.StringIO()
+    code = await asyncio.to_thread(app.run, [*arguments, "--json"], stdout=stdout, stderr=io.StringIO())
+    return code, json.loads(stdout.getvalue())
+
+
 async def test_an_expired_certificate_can_be_trusted_from_the_command_line(
     home: Path, tmp_path: Path
 ) -> None:
     signed = certificate("elsewhere.example", begins=NOW - 2 * DAY, ends=NOW - DAY)
 
-    async def command(*arguments: str) -> tuple[int, dict[str, object]]:
-        done = await asyncio.to_thread(lambda: finish(start(*arguments, "--json")))
-        return done.code, json.loads(done.stdout)
-
     async with tls_model_server(signed, tmp_path) as server:
         code, document = await command("query", "Hello", "--server", server.url)
         assert code == 3
         error = document["error"]
-        assert isinstance(error, dict)
         assert error["kind"] == "tls"
         assert f"servers certificate {server.url}" in error["hint"]
         await command("servers", "add", server.url)

@@ -11,8 +11,8 @@ from llama_runner.backends.base import Engine
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.products import (
-    DOCKER,
     FIRST_STAGE,
+    GREETINGS,
     HEALTH,
     LAST_STAGE,
     LLAMA_SERVER,
@@ -126,7 +126,8 @@ def _by_owner(answers: Answers) -> Product | None:
 
 
 def _by_greeting(answers: Answers) -> Product | None:
-    return DOCKER if "Docker Model Runner is running" in _answer(answers, ROOT).text else None
+    text = _answer(answers, ROOT).text
+    return next((product for greeting, product in GREETINGS.items() if greeting in text), None)
 
 
 def _anthropic(answers: Answers) -> Product | None:
@@ -186,10 +187,10 @@ def _aggregator(answers: Answers) -> Product | None:
 
 _RULES: Final[tuple[Rule, ...]] = (
     _own,
+    _by_greeting,
     _by_server_header,
     _by_mark,
     _by_owner,
-    _by_greeting,
     _anthropic,
     _aggregator,
     _ollama,

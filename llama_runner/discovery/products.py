@@ -49,6 +49,14 @@ APHRODITE: Final = Product("aphrodite")
 TEXT_WEBUI: Final = Product("text-generation-webui")
 DOCKER: Final = Product("docker-model-runner")
 
+# What `GET /` says. Before everything else: what forwards passes on the marks of what is behind it. LiteLLM
+# without a database answers 500 to whoever has no key, so this page is all there is to see of it.
+GREETINGS: Final[Mapping[str, Product]] = {
+    "Docker Model Runner is running": DOCKER,
+    "<title>LiteLLM API": LITELLM,
+    "AI Gateway says hey!": Product("portkey"),
+}
+
 # The first model entry's `owned_by`, where it gives the server away. Jan's "llama.cpp", llama-cpp-python's
 # "me" and text-generation-webui's "user" could be anybody's.
 OWNERS: Final[Mapping[str, Product]] = {

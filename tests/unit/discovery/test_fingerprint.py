@@ -287,3 +287,20 @@ def test_a_million_entries_are_looked_at_briefly() -> None:
     body = json.dumps({"data": entries}).encode()
 
     assert named({"/v1/models": Reply(body)}).engine is Engine.OPENAI
+
+
+def test_litellm_is_known_where_it_fails_whoever_has_no_key() -> None:
+    """Seen on the real one without a database."""
+    page = Reply(b"<!DOCTYPE html><head><title>LiteLLM API - Swagger UI</title>")
+    found = named({"/": page, "/v1/models": Reply(b"Internal Server Error", status=500)})
+
+    assert (found.engine, found.product, found.certainty) == (Engine.LITELLM, "litellm", Certainty.CERTAIN)
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_a_gateway_is_not_taken_for_the_server_behind_it(key: bool) -> None:
+    """Portkey passes on that server's header and model list, or wants to be told where it is."""
+    behind = model_servers.llama_server() if key else {"/v1/models": Reply(b"{}", status=400)}
+    found = named({**behind, "/": Reply(b"AI Gateway says hey!", headers={"Server": "llama.cpp"})})
+
+    assert (found.engine, found.product) == (Engine.OPENAI, "portkey")

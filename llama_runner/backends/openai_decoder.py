@@ -1,6 +1,5 @@
 """The OpenAI chat stream and its many variations, as events. No I/O."""
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,7 +22,7 @@ from llama_runner.backends.values import (
     content_text,
 )
 from llama_runner.core.errors import ProtocolError
-from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.net.errors import stream_error
 from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
@@ -143,20 +142,17 @@ class OpenAIDecoder(SseDecoder):
 def tool_call(
     t_ns: int, position: int, call: Mapping[str, JsonValue], counted: int | None
 ) -> ToolCallDelta | None:
-    """A fragment of a tool call; None when it says nothing. Arguments as an object become their JSON text."""
+    """A fragment of a tool call; None when it says nothing. Arguments become text (T3)."""
     function = as_object(call.get("function"))
     index = as_count(call.get("index"))
     if index is None:
         index = as_count(function.get("index"))
-    arguments = function.get("arguments")
-    if isinstance(arguments, dict):
-        arguments = json.dumps(arguments, ensure_ascii=False)
+    given = function.get("arguments")
+    arguments = given if isinstance(given, str) else "" if given is None else dump_json(given).decode()
     call_id, name = as_text(call.get("id")) or None, as_text(function.get("name")) or None
-    if call_id is None and name is None and not as_text(arguments):
+    if call_id is None and name is None and not arguments:
         return None
-    return ToolCallDelta(
-        t_ns, position if index is None else index, call_id, name, as_text(arguments), counted
-    )
+    return ToolCallDelta(t_ns, position if index is None else index, call_id, name, arguments, counted)
 
 
 def usage_of(usage: Mapping[str, JsonValue]) -> Usage | None:

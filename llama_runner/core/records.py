@@ -8,5 +8,5 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
-    """A slotted dataclass that nobody changes. `frozen=True` would set every field through a function call."""
+    """A slotted dataclass that nobody changes. `frozen=True` sets every field through a function call."""
     return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -12,7 +12,10 @@ from PySide6.QtGui import QColor, QGuiApplication, QImage, QTextDocument
 from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from llama_runner.backends.live import AnswerState, AnswerView
+from llama_runner.core.trace import RequestMetrics
 from llama_runner.ui.theme import Theme, ThemeMode
+from llama_runner.ui.widgets.answers import AnswerPainter
 from llama_runner.ui.widgets.browser import SafeBrowser
 from llama_runner.ui.widgets.questions import open_external
 from llama_runner.ui.widgets.safe_html import BREAK, Piece, render_markdown
@@ -229,3 +232,21 @@ def test_a_message_removed_while_it_is_shown_leaves_nothing(qtbot: QtBot, theme:
     view.remove("1")
     settle(view)
     assert view.toPlainText() == ""
+
+
+def test_text_that_was_reasoning_makes_place_for_the_answer(qtbot: QtBot, theme: Theme) -> None:
+    """S18: the closing tag came without an opening one."""
+    view = TranscriptView(theme)
+    qtbot.addWidget(view)
+    view.add("1", "Model")
+    painter = AnswerPainter(view, notes=False)
+
+    def show(reasoning: str, text: str) -> str:
+        metrics, streaming = RequestMetrics(), AnswerState.STREAMING
+        answer = AnswerView(streaming, text, reasoning, (), metrics, None, None, None, len(reasoning + text))
+        painter.show("1", answer, name="n")
+        return view.toPlainText()
+
+    assert show("", "thinking it over") == "Model\nthinking it over"
+    assert show("thinking it over", "Yes") == "Model\nthinking it over\nYes"
+    assert show("thinking it over", "Yes, two") == "Model\nthinking it over\nYes, two"

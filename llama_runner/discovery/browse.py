@@ -58,8 +58,9 @@ async def browse(
     try:
         zeroconf = AsyncZeroconf(interfaces=list(interfaces), ip_version=IPVersion.V4Only)
     except OSError as error:
-        log.warning("mDNS not available interfaces=%s error=%s", ",".join(interfaces), error)
-        return f"The networks could not be asked by mDNS: {error.strerror or error}."
+        why = error.strerror or str(error)
+        log.warning("mDNS not available interfaces=%s error=%s", ",".join(interfaces), why)
+        return f"The networks could not be asked by mDNS: {why}."
     async with zeroconf:
         await _browse(zeroconf.zeroconf, seconds, on_offer)
     return None

@@ -14,6 +14,7 @@ from llama_runner.net.ports import pick_free_port
 from tests.fakes import model_servers
 from tests.fakes.model_servers import Reply, simulated
 from tests.integration.program import Done
+from tests.integration.service_process import started_service
 
 
 async def command(*arguments: str) -> Done:
@@ -131,7 +132,7 @@ async def test_discover_takes_a_no_at_the_terminal(home: Path) -> None:
         *("discover", "--network", "192.168.77.0/30", "--ports", "1"), answer_to="[y/N]", answer="n\n"
     )
 
-    assert "2 addresses on 1 ports" in said
+    assert "2 addresses on 1 port each" in said
     assert "Nothing was scanned." in said
     assert code == 1
 
@@ -153,6 +154,16 @@ async def test_a_server_on_both_loopback_addresses_is_listed_once(home: Path) ->
         done = await command("discover", "--ports", f"{first.port},{alone.port}", "--json")
 
     assert {server["url"] for server in done.json()["servers"]} == {first.url, f"http://[::1]:{alone.port}"}
+
+
+async def test_our_own_service_is_not_listed_as_a_stranger(home: Path, tmp_path: Path) -> None:
+    other_home = tmp_path / "other"
+    other_home.mkdir()
+    with started_service(other_home) as service:
+        done = await command("discover", "--ports", service.url.rpartition(":")[2])
+
+    assert done.stdout == "No model server was found.\n"
+    assert f"Not listed: {service.url}: It is Llama Runner itself." in done.stderr
 
 
 async def test_servers_are_added_listed_checked_and_removed(home: Path) -> None:

@@ -104,7 +104,8 @@ def _announcement(plan: ScanPlan) -> str:
     }
     hosts = [host for host in plan.hosts if not plan.covers(host)]
     lines = [
-        f"This scan tries {fmt.count(len(plan.hosts))} addresses on {fmt.count(len(plan.ports))} ports each:",
+        f"This scan tries {_counted(len(plan.hosts), 'address', 'es')}"
+        f" on {_counted(len(plan.ports), 'port', 's')} each:",
         *(f"  {network}{names.get(network, '')}" for network in plan.networks),
         *([f"  {', '.join(hosts)}"] if hosts else []),
         f"  ports {', '.join(map(str, plan.ports))}",
@@ -113,6 +114,10 @@ def _announcement(plan: ScanPlan) -> str:
     if plan.browse:
         lines.append("The networks are asked by mDNS what they offer.")
     return "\n".join(lines)
+
+
+def _counted(number: int, what: str, ending: str) -> str:
+    return f"{fmt.count(number)} {what}{'' if number == 1 else ending}"
 
 
 @asynccontextmanager
@@ -129,8 +134,8 @@ async def _showing_progress(discovery: DiscoveryManager, out: Output) -> AsyncIt
 async def _show_progress(discovery: DiscoveryManager, out: Output) -> None:
     async for step in discovery.progress.subscribe():
         what = "ports looked at" if step.phase == "connect" else "open ports asked"
-        found = f"{fmt.count(step.found)} server{'s' * (step.found != 1)} found"
-        out.progress(f"{fmt.count(step.done)} of {fmt.count(step.total)} {what}, {found}")
+        found = _counted(step.found, "server", "s")
+        out.progress(f"{fmt.count(step.done)} of {fmt.count(step.total)} {what}, {found} found")
 
 
 def server_document(record: ServerRecord) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from llama_runner.backends.request import ChatRequest, ToolCall
 from llama_runner.backends.suggestions import with_suggestions
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import (
-    InvalidRequestError,
     LlamaRunnerError,
     NotFoundError,
     ServerError,
@@ -157,7 +156,7 @@ class LiveAnswer:
             raise
         except TruncatedError as error:
             self._end(AnswerState.TRUNCATED, error)
-        except (NotFoundError, InvalidRequestError) as error:
+        except NotFoundError as error:
             self._end(AnswerState.ERROR, await self._explained(error, backend, request))
         except LlamaRunnerError as error:
             self._end(AnswerState.ERROR, error)
@@ -194,9 +193,7 @@ class LiveAnswer:
         except TimeoutError as error:
             raise self._silence(backend.endpoint, answering) from error
 
-    async def _explained(
-        self, error: NotFoundError | InvalidRequestError, backend: Backend, request: ChatRequest
-    ) -> ServerError:
+    async def _explained(self, error: NotFoundError, backend: Backend, request: ChatRequest) -> NotFoundError:
         """With what comes close to the model asked, where the server does not have it."""
         try:
             async with asyncio.timeout(ASIDE_TIMEOUT_S):

@@ -2,7 +2,7 @@
 
 import difflib
 
-from llama_runner.core.errors import InvalidRequestError, NotFoundError, ServerError
+from llama_runner.core.errors import NotFoundError
 from llama_runner.core.text import visible_controls
 
 MAX_SUGGESTIONS = 3
@@ -26,15 +26,9 @@ def not_found(where: str, wanted: str, known: tuple[str, ...]) -> NotFoundError:
     return NotFoundError(f"{where} has no model {visible_controls(wanted, 100)!r}.", hint, close)
 
 
-def with_suggestions(
-    error: NotFoundError | InvalidRequestError, where: str, wanted: str, known: tuple[str, ...]
-) -> ServerError:
-    """The same error, saying what comes close when the server does not have the model after all.
-
-    Routers and some imitators answer 400 where others answer 404; their words tell them from other faults.
-    """
-    missing = isinstance(error, NotFoundError) or "not found" in error.message.lower()
-    if not missing or not known or wanted in known or f"{wanted}:latest" in known:
+def with_suggestions(error: NotFoundError, where: str, wanted: str, known: tuple[str, ...]) -> NotFoundError:
+    """The same error, saying what comes close when it is the model that the server does not have."""
+    if not known or wanted in known or f"{wanted}:latest" in known:
         return error
     told = not_found(where, wanted, known)
     return NotFoundError(error.message, told.hint, told.suggestions)

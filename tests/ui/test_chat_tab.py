@@ -12,10 +12,13 @@ from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListView, QPlainTex
 
 from llama_runner.backends.base import Endpoint, Engine, Target
 from llama_runner.backends.live import AnswerState
-from llama_runner.chat.conversation import ConversationSnapshot
+from llama_runner.backends.request import Role
+from llama_runner.chat.conversation import ConversationSnapshot, TurnView
 from llama_runner.core.errors import UsageError
+from llama_runner.core.trace import RequestMetrics, TokensSource
 from llama_runner.ui.async_slots import is_running
 from llama_runner.ui.tabs.chat import ChatTab
+from llama_runner.ui.tabs.chat_view import ConversationView
 from llama_runner.ui.theme import ThemeMode
 from llama_runner.ui.widgets.prompt_edit import ASK_ABOVE_CHARS, MAX_PASTE_CHARS
 from llama_runner.ui.widgets.sampling import SamplingForm
@@ -105,6 +108,26 @@ def test_tokens_that_are_counted_after_the_end_reach_the_figures(home: Path, met
             await until(lambda: "12 tokens (server's tokenizer) · first token " in room.text)
             await room.settled()
             assert "chunks" not in room.text
+
+    run(scenario())
+
+
+def test_figures_that_change_after_the_answer_stands_there_are_shown(home: Path) -> None:
+    def snapshot(revision: int, metrics: RequestMetrics) -> ConversationSnapshot:
+        answer = TurnView(Role.ASSISTANT, "Twelve.", metrics=metrics, label="m", revision=revision)
+        return ConversationSnapshot("c", "", (TurnView(Role.USER, "How many?"), answer), False, revision)
+
+    async def scenario() -> None:
+        async with stage(home) as on:
+            transcript = TranscriptView(on.shell.theme)
+            view = ConversationView(transcript)
+            view.show(snapshot(1, RequestMetrics(output_tokens=3, tokens_source=TokensSource.CHUNKS)))
+            await until(lambda: "3 tokens (chunks, not tokens)" in transcript.toPlainText())
+            counted = RequestMetrics(output_tokens=12, tokens_source=TokensSource.SERVER_TOKENIZER)
+            view.show(snapshot(2, counted))
+            await until(lambda: "12 tokens (server's tokenizer)" in transcript.toPlainText())
+            assert "chunks" not in transcript.toPlainText()
+            transcript.deleteLater()
 
     run(scenario())
 

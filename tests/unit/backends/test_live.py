@@ -92,6 +92,20 @@ async def test_the_answer_has_ended_while_its_tokens_are_being_counted() -> None
         assert answer.view().state is AnswerState.DONE
 
 
+async def test_figures_that_change_once_more_are_published() -> None:
+    seen: list[TokensSource | None] = []
+
+    def note() -> None:
+        if answer.state is AnswerState.DONE:
+            seen.append(answer.view().metrics.tokens_source)
+
+    async with serving(Engine.LLAMA_SERVER, {CHAT: UNCOUNTED, TOKENIZE: {"tokens": [1]}}) as (backend, _):
+        answer = LiveAnswer(clock=SystemClock(), limits=AnswerLimits(), on_change=note)
+        await answer.run(backend, QUESTION)
+        await asyncio.sleep(0)
+    assert seen == [TokensSource.CHUNKS, TokensSource.SERVER_TOKENIZER]
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [

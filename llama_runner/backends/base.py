@@ -135,7 +135,7 @@ class Backend(Protocol):
 
     @property
     def can_load(self) -> bool:
-        """Whether `load` and `unload` are worth offering."""
+        """Whether `load` and `unload` are worth offering for every model; see also `ModelInfo.loadable`."""
         ...
 
     async def load(self, model_id: str) -> None:

@@ -147,6 +147,7 @@ class LlamaServerBackend(OpenAIBackend):
             quantization=as_text(meta.get("ftype")) or None,
             parameters=weights_text(weights) if weights else None,
             loaded=state in ("", "loaded"),
+            loadable=bool(state),
         )
 
     async def _with_props(self, info: ModelInfo) -> ModelInfo:

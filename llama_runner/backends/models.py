@@ -38,6 +38,8 @@ class ModelInfo:
         family: Its architecture ("llama", "qwen3").
         parameters: How many weights, as the server words it ("8.2B").
         instance_id: What `unload` has to name where that is not the model's id.
+        loadable: The server says of this very model that it loads and unloads it when asked. Most say nothing
+            about single models: `Backend.can_load` tells for all of theirs.
     """
 
     id: str
@@ -51,6 +53,7 @@ class ModelInfo:
     family: str | None = None
     parameters: str | None = None
     instance_id: str | None = None
+    loadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class UseActions(QWidget):
         row = self._choice.row
         if row is None or row.info is None or row.record.source is ServerSource.SERVICE:
             return NOT_OFFERED
-        if row.info.loaded is load or not self._can_load(row.record):
+        if row.info.loaded is load or not (row.info.loadable or self._can_load(row.record)):
             return NOT_OFFERED
         if self._loading is not None:
             return Availability(why_not=self.tr("Another model is on its way."))

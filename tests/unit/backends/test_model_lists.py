@@ -153,7 +153,10 @@ async def test_a_llama_server_without_props_keeps_what_its_list_says() -> None:
 async def test_a_router_lists_what_is_loaded_and_what_is_not() -> None:
     data = [{"id": "a", "status": {"value": "loaded"}}, {"id": "b", "status": {"value": "unloaded"}}]
     async with serving(Engine.LLAMA_SERVER, {"/v1/models": {"data": data}}) as backend:
-        assert [(m.id, m.loaded) for m in await backend.list_models()] == [("a", True), ("b", False)]
+        assert [(m.id, m.loaded, m.loadable) for m in await backend.list_models()] == [
+            ("a", True, True),
+            ("b", False, True),
+        ]
 
 
 async def test_ollama_lists_what_is_on_disk_and_in_memory() -> None:

@@ -38,8 +38,13 @@ def turns(request: ChatRequest) -> list[JsonValue]:
 
 def tools(offered: tuple[Tool, ...]) -> list[JsonValue]:
     """The functions that may be called."""
+    # A schema without a type is refused, which is what a function without arguments often has.
     return [
-        {"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "input_schema": {"type": "object", **tool.parameters},
+        }
         for tool in offered
     ]
 

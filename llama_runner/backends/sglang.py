@@ -19,8 +19,8 @@ class SglangBackend(VllmBackend):
     """One SGLang server."""
 
     reasoning_keys: ClassVar[tuple[str, ...]] = ("reasoning_content",)
-    # Its /health is an empty answer without a key; /health_generate would run the model.
-    ping_path: ClassVar[str] = "/health"
+    # Not /health, which has the model write a token unless it was told otherwise.
+    ping_path: ClassVar[str] = "/v1/models"
 
     async def describe(self, model_id: str) -> ModelInfo:
         """The list, and /model_info: of its own model, or of the one that an adapter is for."""

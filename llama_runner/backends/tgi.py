@@ -20,7 +20,8 @@ from llama_runner.core.trace import TokensSource
 class TgiBackend(OpenAIBackend):
     """One TGI server."""
 
-    ping_path: ClassVar[str] = "/health"
+    # Not /health, which has an idle model write a token.
+    ping_path: ClassVar[str] = "/info"
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /info; its list is newer and says less."""

@@ -194,6 +194,11 @@ async def test_tool_choices(choice: ToolChoice, sent: dict[str, str]) -> None:
     assert body["tool_choice"] == sent
 
 
+async def test_a_tool_without_arguments_has_a_schema_all_the_same() -> None:
+    _, body = await encode(tools=(Tool("now", "", {}),))
+    assert body["tools"][0]["input_schema"] == {"type": "object"}
+
+
 async def test_json_output_needs_a_schema() -> None:
     wire, body = await encode(output=JsonOutput({"type": "object"}))
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object"}}}

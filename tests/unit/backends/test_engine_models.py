@@ -393,3 +393,18 @@ async def test_an_imitation_without_counting_does_not_count() -> None:
         for refused in (backend.load("m"), backend.unload("m"), backend.embed("m", ["x"])):
             with pytest.raises(UnsupportedError):
                 await refused
+
+
+# --- asking whether they live ---
+
+
+@pytest.mark.parametrize("engine", [Engine.SGLANG, Engine.TGI, Engine.LITELLM])
+async def test_a_ping_never_makes_a_model_work(engine: Engine) -> None:
+    """Their /health has the model write a token, or asks every model behind them."""
+    everything: dict[str, Answer] = dict.fromkeys(
+        ("GET /v1/models", "GET /info", "GET /health/liveliness"), "alive"
+    )
+    async with serving(engine, everything) as (backend, server):
+        assert await backend.ping() > 0
+    assert [asked.method for asked in server.asked] == ["GET"]
+    assert not {asked.path for asked in server.asked} & {"/health", "/health_generate"}

@@ -10,7 +10,6 @@ from tests.fakes.certificates import Signed
 from tests.fakes.raw_server import RawServer, raw_server, response
 
 MODEL: Final = "tiny"
-_MODELS: Final = {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "somebody"}]}
 _CHUNKS: Final = (
     {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Blue"}, "finish_reason": None}]},
     {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
@@ -19,11 +18,12 @@ _CHUNKS: Final = (
 _STREAM: Final = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in _CHUNKS) + "data: [DONE]\n\n"
 
 
-def answer(head: bytes) -> bytes:
+def answer(head: bytes, models: tuple[str, ...] = (MODEL,)) -> bytes:
     """What an OpenAI-compatible server says to a request."""
     path = head.split()[1]
     if path == b"/v1/models":
-        return response(json.dumps(_MODELS).encode())
+        listed = [{"id": model, "object": "model", "owned_by": "somebody"} for model in models]
+        return response(json.dumps({"object": "list", "data": listed}).encode())
     if path == b"/v1/chat/completions":
         return response(_STREAM.encode(), content_type="text/event-stream")
     return response(b'{"error": {"message": "not found"}}', status="404 Not Found")

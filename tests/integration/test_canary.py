@@ -1,5 +1,7 @@
 """Secrets over a whole session (safety R9): tokens and keys reach no file, no command line, no output."""
 
+import asyncio
+import io
 import json
 import os
 import stat
@@ -14,11 +16,14 @@ from typing import Final
 import psutil
 import pytest
 
+from llama_runner.cli import app
 from llama_runner.control.runfile import RunFile, read_run_file
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.system.environment import self_command
 from tests.fakes.metronome import Metronome
-from tests.integration.program import LIMIT_S, Done, run
+from tests.fakes.raw_server import raw_server
+from tests.fakes.tls_models import answer, keys_heard
+from tests.integration.program import LIMIT_S, Done, run, start
 
 # No known vendor's shape: only what knows where keys go can keep this one back.
 PERSONS_KEY: Final = "canary7Yq2Zt9Lw4Xb8Vn3"
@@ -155,3 +160,91 @@ def test_a_persons_key_stays_out_of_errors_logs_and_files(home: Path, metronome:
         assert "Unexpected error" not in done.stdout + done.stderr, done.stdout + done.stderr
     assert files_with(home, (PERSONS_KEY,)) == []
     assert os.environ.get("LLAMA_API_KEY") is None
+
+
+async def in_process(*arguments: str) -> str:
+    """All that a command writes, run on a loop of its own in a thread."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    await asyncio.to_thread(app.run, ["--debug", *arguments], stdout=stdout, stderr=stderr)
+    return stdout.getvalue() + stderr.getvalue()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the modes of files as Linux shows them")
+async def test_a_persons_key_reaches_its_server_by_every_command_and_nothing_else(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R9: kept in the file that the person chose, it is in no other file, no output and no command line."""
+    create_folders(home_at(home))
+    monkeypatch.setenv("LLAMA_RUNNER_API_KEY", PERSONS_KEY)
+    with ArgvWatch() as argv:
+        async with raw_server(lambda n, head: answer(head, ("a", "b"))) as server:
+            host, _, port = server.url.removeprefix("http://").partition(":")
+            target = ("--server", server.url, "--model", "a")
+            entries = ("--entry", f"{server.url}#a", "--entry", f"{server.url}#b")
+            written = await in_process("servers", "add", server.url)
+            written += await in_process("servers", "key", "set", server.url, "--place", "file")
+            monkeypatch.delenv("LLAMA_RUNNER_API_KEY")
+            for arguments in (
+                ("discover", "--hosts", host, "--ports", port, "--no-mdns", "--json"),
+                ("servers", "list", "--json"),
+                ("servers", "check", server.url),
+                ("servers", "key", "show-place", server.url, "--json"),
+                ("models", "--server", server.url, "--json"),
+                ("query", "Hello", *target, "--json"),
+                ("embed", "Hello", *target),
+                ("tokens", "Hello", *target),
+                ("arena", "compare", "Hello", *entries, "--json"),
+                ("stress", "burst", *target, "--requests", "2", "--max-tokens", "4", "--json"),
+                ("config", "list"),
+                ("doctor", "--json"),
+                ("logs",),
+            ):
+                heard = len(keys_heard(server))
+                written += await in_process(*arguments)
+                if server.url in "".join(arguments) and "show-place" not in arguments:
+                    assert len(keys_heard(server)) > heard, arguments
+            assert set(keys_heard(server)) == {f"Bearer {PERSONS_KEY}"}
+    assert PERSONS_KEY not in written
+    assert [line for line in argv.seen if PERSONS_KEY in line] == []
+    assert argv.seen, "the watch saw no load worker"
+    assert files_with(home, (PERSONS_KEY,)) == [f"{home / 'data' / 'keys.json'}: secret 0"]
+    assert open_to_others(home) == []
+    assert "answer ended" in (home / "logs" / "llama-runner.log").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads command lines as Linux shows them")
+async def test_a_persons_key_stays_out_of_what_the_window_logs_and_starts(home: Path) -> None:
+    """R9: the window fetches the key by itself, asks the server with it, and says it nowhere."""
+    create_folders(home_at(home))
+    asked = asyncio.Event()
+
+    def note(number: int, head: bytes) -> bytes:
+        if PERSONS_KEY.encode() in head:
+            asked.set()
+        return answer(head)
+
+    async with raw_server(note) as server:
+        await in_process("servers", "add", server.url)
+        (home / "key").write_text(PERSONS_KEY, "utf-8")
+        setting = (
+            "servers",
+            "key",
+            "set",
+            server.url,
+            "--place",
+            "file",
+            "--api-key-file",
+            str(home / "key"),
+        )
+        await in_process(*setting)
+        (home / "key").unlink()
+        assert keys_heard(server) == []
+        with ArgvWatch() as argv, start("--debug") as window:
+            async with asyncio.timeout(LIMIT_S):
+                await asked.wait()
+            window.terminate()
+            stdout, stderr = await asyncio.to_thread(window.communicate, timeout=LIMIT_S)
+        assert set(keys_heard(server)) == {f"Bearer {PERSONS_KEY}"}
+    assert PERSONS_KEY.encode() not in stdout + stderr
+    assert [line for line in argv.seen if PERSONS_KEY in line] == []
+    assert files_with(home, (PERSONS_KEY,)) == [f"{home / 'data' / 'keys.json'}: secret 0"]

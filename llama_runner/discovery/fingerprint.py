@@ -11,6 +11,7 @@ from llama_runner.backends.base import Engine
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.products import (
+    ANTHROPIC,
     FIRST_STAGE,
     GREETINGS,
     HEALTH,
@@ -131,14 +132,18 @@ def _by_greeting(answers: Answers) -> Product | None:
 
 
 def _anthropic(answers: Answers) -> Product | None:
-    """Its list is not OpenAI's, and so is its refusal of a request without a key."""
+    """Its list is not OpenAI's, and neither is its refusal of a request without its own headers."""
     models = _answer(answers, MODELS)
-    listed = models.first_model
-    lists = listed.get("type") == "model" and "has_more" in models.object()
-    refusal = models.refusal().get("error")
-    kind = refusal.get("type") if isinstance(refusal, dict) else None
-    refuses = models.refusal().get("type") == "error" and kind == "authentication_error"
-    return Product("anthropic", Engine.ANTHROPIC, Certainty.LIKELY) if lists or refuses else None
+    lists = models.first_model.get("type") == "model" and "has_more" in models.object()
+    return ANTHROPIC if lists or _wants_anthropics_headers(models) else None
+
+
+def _wants_anthropics_headers(models: ProbeAnswer) -> bool:
+    refusal = models.refusal()
+    error = refusal.get("error")
+    if refusal.get("type") != "error" or not isinstance(error, dict):
+        return False
+    return error.get("type") == "authentication_error" or "anthropic-version" in str(error.get("message"))
 
 
 def _by_mark(answers: Answers) -> Product | None:
@@ -257,7 +262,7 @@ def _may_be_server(answers: Answers) -> bool:
     # Old TGI: no list, and an empty page.
     if models.status == 404 and root.ok and not root.body:
         return True
-    return models.refused and not models.asks_for_login
+    return _wants_anthropics_headers(models) or (models.refused and not models.asks_for_login)
 
 
 def _greets_as_ollama(answers: Answers) -> bool:

@@ -171,6 +171,14 @@ def test_a_vllm_that_guards_its_models_is_known_by_what_it_does_not_guard() -> N
     assert found.version == "0.11.0"
 
 
+def test_a_messages_server_that_wants_its_header_is_known_by_that_wish() -> None:
+    error = {"type": "invalid_request_error", "message": "anthropic-version: header is required"}
+
+    found = named({}, otherwise=document({"type": "error", "error": error}, status=400))
+
+    assert (found.engine, found.certainty, found.needs_key) == (Engine.ANTHROPIC, Certainty.LIKELY, False)
+
+
 def test_health_is_asked_only_of_what_may_be_mlx() -> None:
     """Some gateways ask every model they know when somebody looks at /health."""
     _, asked = ask(model_servers.generic("m"))

@@ -12,6 +12,7 @@ from llama_runner.cli.app import run
 from llama_runner.cli.options import duration_s
 from llama_runner.core.errors import ExitCode
 from tests.fakes.metronome import Metronome, start_metronome
+from tests.integration.program import Done, finish, start
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 SCHEMA = {"type": "object", "properties": {"legs": {"type": "integer"}}}
@@ -190,6 +191,18 @@ def test_texts_become_vectors(vllm: Metronome) -> None:
     code, stdout, stderr = run_command("embed", "a cat", *at(vllm))
     assert (code, len(stdout.splitlines())) == (0, 1)
     assert "a cat" in stdout and "8 numbers each" in stderr
+
+
+def test_texts_come_from_standard_input_too(vllm: Metronome, tmp_path: Path) -> None:
+    def given(text: str, *command: str) -> Done:
+        (tmp_path / "in.txt").write_text(text)
+        with (tmp_path / "in.txt").open() as stdin:
+            return finish(start(*command, "-", *at(vllm), "--json", stdin=stdin.fileno()))
+
+    assert len(given("a cat\n\n a dog \n", "embed").json()["embeddings"]) == 2
+    assert given("a cat\n\n a dog \n", "tokens").json()["tokens"] == 4
+    nothing = given(" \n", "embed")
+    assert (nothing.code, nothing.json()["error"]["kind"]) == (ExitCode.USAGE, "usage")
 
 
 def test_tokens_are_counted_or_it_is_said_that_nobody_can(vllm: Metronome, ollama: Metronome) -> None:

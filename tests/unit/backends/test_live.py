@@ -149,6 +149,28 @@ async def test_other_refusals_stay_as_they_are(answers: dict[str, Any], kind: ty
     assert not getattr(view.error, "suggestions", ())
 
 
+async def test_an_answer_stopped_while_models_are_looked_up_is_stopped() -> None:
+    asked = asyncio.Event()
+
+    def hang(_: object) -> None:
+        asked.set()
+
+    answers = {CHAT: refusal("404 Not Found", "no such model"), MODELS: hang}
+    async with serving(Engine.OPENAI, answers) as (backend, _), asyncio.TaskGroup() as group:
+        answer = LiveAnswer(clock=SystemClock(), limits=AnswerLimits(), on_change=lambda: None)
+        running = group.create_task(answer.run(backend, QUESTION))
+        await asked.wait()
+        running.cancel()
+    assert (answer.view().state, answer.view().error) == (AnswerState.STOPPED, None)
+
+
+async def test_a_model_list_that_hangs_does_not_hold_the_error_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "ASIDE_TIMEOUT_S", 0.05)
+    view, _ = await ask({CHAT: refusal("404 Not Found", "no such model"), MODELS: None})
+    assert isinstance(view.error, NotFoundError)
+    assert view.error.suggestions == ()
+
+
 async def test_ollama_takes_a_name_without_its_tag_for_the_latest() -> None:
     answers = {
         "POST /api/chat": refusal("404 Not Found", "file not found"),

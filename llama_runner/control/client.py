@@ -23,7 +23,10 @@ from llama_runner.control.values import (
     LoadRequest,
     LogChunk,
     ModelList,
+    PinRequest,
+    Plan,
     Released,
+    RequestList,
     parse_answer,
     to_json,
 )
@@ -40,6 +43,10 @@ ANSWER_TIMEOUT_S: Final = 30.0
 RELEASE_TIMEOUT_S: Final = 5.0
 # Given without any work; a service that takes longer hangs, and whoever looks for one must not hang with it.
 LEASE_TIMEOUT_S: Final = 5.0
+# Others finish what they work on before they leave for a model.
+ROOM_TIMEOUT_S: Final = 3600.0
+# The longest grace that the settings allow, and a margin.
+UNLOAD_TIMEOUT_S: Final = 130.0
 # Beyond the time a waiting request asked for.
 WAIT_MARGIN_S: Final = 10.0
 
@@ -95,11 +102,26 @@ class ControlClient:
     async def load(self, model: str, options: LoadOptions | None = None) -> Instance:
         """Start loading `model`; it is still starting when this returns. A second load joins the first."""
         body = LoadRequest(model, options or LoadOptions())
-        return await self._ask(Instance, "POST", "instances", body=to_json(body))
+        return await self._ask(Instance, "POST", "instances", body=to_json(body), timeout_s=ROOM_TIMEOUT_S)
+
+    async def plan(self, model: str, options: LoadOptions | None = None) -> Plan:
+        """What loading would mean now; nothing is done."""
+        body = LoadRequest(model, options or LoadOptions())
+        return await self._ask(Plan, "POST", "plan", body=to_json(body))
+
+    async def pin(self, instance_id: str, pinned: bool) -> Instance:
+        """Keep an instance in memory whatever else wants room, or let it go again."""
+        path = f"instances/{quote(instance_id, safe='')}"
+        return await self._ask(Instance, "PATCH", path, body=to_json(PinRequest(pinned)))
+
+    async def requests(self) -> RequestList:
+        """The newest requests through the proxy."""
+        return await self._get(RequestList, "requests")
 
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and wait until it is gone."""
-        await self._request("DELETE", f"instances/{quote(instance_id, safe='')}")
+        path = f"instances/{quote(instance_id, safe='')}"
+        await self._request("DELETE", path, timeout_s=UNLOAD_TIMEOUT_S)
 
     async def access(self, instance_id: str) -> Access:
         """Where the instance answers, and its key."""

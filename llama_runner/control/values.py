@@ -89,6 +89,7 @@ class Instance:
         error: Why it is not ready, one sentence.
         advice: What to do about it, one sentence.
         started_utc: ISO 8601.
+        unload_in_s: Until it leaves for want of work; None for never, or while it works.
     """
 
     id: str
@@ -107,6 +108,86 @@ class Instance:
     pinned: bool = False
     ram_bytes: int | None = None
     vram_bytes: int | None = None
+    unload_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """A loaded model in a plan."""
+
+    id: str
+    model: str
+    bytes: int
+    in_flight: int
+    idle_s: float | None
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What loading a model would mean now; nothing was done.
+
+    Attributes:
+        need_bytes: What it takes; `measured` when an earlier load told, else estimated from its header.
+        load_s: How long it took the last time, None when it was never loaded like this.
+        evict: What would leave, first to last; each finishes what it works on.
+        fits: Whether there is room after that.
+        loaded: It is loaded, or loading, already: nothing would happen.
+    """
+
+    model: str
+    need_bytes: int
+    measured: bool
+    free_bytes: int
+    load_s: float | None
+    fits: bool
+    loaded: bool
+    evict: tuple[PlannedModel, ...]
+    keep: tuple[PlannedModel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PinRequest:
+    """Body of a change of an instance."""
+
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiedRequest:
+    """One request that went through the proxy; None where it never came to that.
+
+    Attributes:
+        queue_s: Waited for its turn.
+        load_s: Waited for the model.
+        upstream_s: From asking the engine to the head of its answer.
+        first_byte_s: From arrival to the first byte of the answer.
+        own_s: Of that, what neither queue, load nor engine took.
+        outcome: "running", "done", "failed", "refused" or "client left".
+    """
+
+    number: int
+    path: str
+    model: str
+    started_utc: str
+    streamed: bool
+    status: int | None
+    outcome: str
+    queue_s: float | None
+    load_s: float | None
+    upstream_s: float | None
+    first_byte_s: float | None
+    own_s: float | None
+    total_s: float | None
+    bytes_sent: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestList:
+    """The newest requests through the proxy, oldest first."""
+
+    requests: tuple[ProxiedRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)

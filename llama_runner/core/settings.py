@@ -80,6 +80,14 @@ class RuntimeSettings(Section):
         ge=1,
         le=7200,
     )
+    memory_limit_bytes: int = setting(
+        0,
+        title="Memory for models",
+        help="All loaded models together may take so much; 0 means what this machine has free.",
+        unit="bytes",
+        ge=0,
+        le=2**50,
+    )
     idle_unload_s: float = setting(
         600.0,
         title="Unload when idle for",

@@ -12,6 +12,7 @@ from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.net.lines import DEFAULT_CAPS
 
 DONE_LINE: Final = b"data: [DONE]"
+ERROR_EVENT: Final = b'data: {"error"'
 # The only keep-alive that every client understands: a bare comment, no event.
 SSE_PING: Final = b":\n\n"
 
@@ -64,7 +65,8 @@ class SseThrough:
             return b""
         whole = bytes(self._held[: end or len(self._held)])
         del self._held[: len(whole)]
-        self._ended = self._ended or self.end_marker in whole
+        # An error of the engine's own is an end too: it went through, and says more than we could.
+        self._ended = self._ended or self.end_marker in whole or ERROR_EVENT in whole
         return whole
 
     def end(self) -> bytes:

@@ -102,7 +102,8 @@ class Relay:
         out = _Out(send, self._call, self._record, self._since)
         try:
             left = await _unless_client_leaves(receive, self._answer(out))
-            if left:
+            # Gone after the last byte is gone when all is done.
+            if left and self._record.outcome == "running":
                 self._record.outcome = "client left"
         finally:
             record = self._record

@@ -18,6 +18,7 @@ from llama_runner.core.format import size as format_size
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime import gguf_format as fmt
 from llama_runner.runtime.gguf_cursor import Cursor, Damaged
+from llama_runner.runtime.gguf_shape import context_bytes_per_token
 
 # Real models have 20 to 80 keys and at most some ten thousand tensors.
 _MAX_KEYS: Final = 65_536
@@ -28,6 +29,8 @@ _MAX_NAME_BYTES: Final = 4 * 1024
 # The longest chat templates seen are below 64 KiB; a longer one is not hashed.
 _MAX_TEMPLATE_BYTES: Final = 4 * 1024 * 1024
 _MAX_DIMENSIONS: Final = 4
+# Lists with a number per layer are as long as a model is deep; vocabularies are not summed.
+_MAX_SUMMED: Final = 1024
 _MAX_COUNT: Final = 1 << 40
 _MAX_ELEMENTS: Final = 1 << 62
 _START_BYTES: Final = 512
@@ -47,6 +50,7 @@ class GgufHeader:
         chat_template_sha256: Of the template's bytes; the template itself is never kept.
         split_count: Files this model consists of, None when it is whole.
         parameter_count: Weights in this file.
+        context_bytes_per_token: Memory that one token of context takes, as 16-bit floats.
         capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking.
         warnings: What was odd but harmless.
     """
@@ -64,6 +68,7 @@ class GgufHeader:
     split_count: int | None = None
     warnings: tuple[str, ...] = ()
     parameter_count: int | None = None
+    context_bytes_per_token: int | None = None
     capabilities: tuple[str, ...] = ("completion",)
 
 
@@ -146,6 +151,8 @@ class _Keys:
         self.values: dict[str, Scalar] = {}
         self.template_sha256: str | None = None
         self.template_offers: tuple[str, ...] = ()
+        # Of lists of integers: models whose layers differ give one number per layer.
+        self.sums: dict[str, int] = {}
         self.warnings: list[str] = []
         self._seen: set[bytes] = set()
 
@@ -161,6 +168,11 @@ class _Keys:
         if repeated:
             self.warnings.append(f"The key {visible_controls(key, 64)} is there twice; the first counts.")
         kind = cursor.scalar("<I")
+        if kind == fmt.ARRAY:
+            total = _array(cursor)
+            if total is not None and not repeated:
+                self.sums[key] = total
+            return
         value = self._value(cursor, kind, keep_template=not repeated and key == "tokenizer.chat_template")
         if value is not None and not repeated:
             self.values[key] = value
@@ -168,9 +180,6 @@ class _Keys:
     def _value(self, cursor: Cursor, kind: int, *, keep_template: bool) -> Scalar | None:
         if kind == fmt.STRING:
             return self._text(cursor, keep_template=keep_template)
-        if kind == fmt.ARRAY:
-            _skip_array(cursor)
-            return None
         form = fmt.SCALAR_FORMATS.get(kind)
         if form is None:
             raise Damaged(f"it has a value of unknown type {kind}")
@@ -193,8 +202,11 @@ class _Keys:
         return kept.decode("utf-8", errors="replace")
 
 
-def _skip_array(cursor: Cursor) -> None:
+def _array(cursor: Cursor) -> int | None:
+    """Pass a list; the sum of a short one of integers."""
     kind, count = cursor.scalar("<I"), cursor.scalar("<Q")
+    if kind in fmt.INTEGERS and count <= _MAX_SUMMED:
+        return sum(int(cursor.number(fmt.SCALAR_FORMATS[kind])) for _ in range(count))
     if kind == fmt.STRING:
         cursor.skip_strings(count)
     elif (size := fmt.SCALAR_BYTES.get(kind)) is not None and count <= _MAX_COUNT:
@@ -202,6 +214,7 @@ def _skip_array(cursor: Cursor) -> None:
     else:
         # Nested lists are not used by any model; llama.cpp refuses them too.
         raise Damaged(f"it has a list of {count} values of type {kind}")
+    return None
 
 
 def _alignment(values: Mapping[str, Scalar]) -> int:
@@ -264,6 +277,7 @@ def _header(keys: _Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeade
         split_count=_count_of(values, "split.count"),
         warnings=tuple(keys.warnings[:_MAX_WARNINGS]),
         parameter_count=n_weights if 0 < n_weights < _MAX_COUNT * 1024 else None,
+        context_bytes_per_token=context_bytes_per_token(values, keys.sums, architecture),
         capabilities=_capabilities(keys, architecture),
     )
 

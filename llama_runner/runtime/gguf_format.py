@@ -23,6 +23,7 @@ SCALAR_FORMATS: Final = {
     11: "<q",
     12: "<d",
 }
+INTEGERS: Final = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
 SCALAR_BYTES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 # ggml tensor type: elements per block, bytes per block.

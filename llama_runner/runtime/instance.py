@@ -76,6 +76,7 @@ class Instance(LifeOwner):
         self._repack = True
         self._listened_again = False
         self._in_flight = 0
+        self._draining = False
         # Without work for so long it is unloaded; None stays. What a request may change, and what it was.
         self.idle_limit_s: float | None = None
         self.usual_idle_limit_s: float | None = None
@@ -100,14 +101,31 @@ class Instance(LifeOwner):
         )
 
     @property
-    def stop_requested(self) -> bool:
-        """Whether it is about to end, whatever its state says still."""
-        return self._stop.is_set()
+    def leaving(self) -> bool:
+        """Whether it is about to end, whatever its state says still: nobody new may count on it."""
+        return self._stop.is_set() or self._draining
+
+    def drain(self) -> None:
+        """Let those who use it finish, and nobody else begin."""
+        self._draining = True
+
+    async def unused(self, limit_s: float | None = None) -> None:
+        """Wait until nobody uses it, or until the time is over."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._in_flight:
+                    await self._turn.wait()
+        except TimeoutError:
+            log.debug("still used model=%s", self.model.id)
+
+    def pin(self, pinned: bool) -> None:
+        """Keep it in memory whatever else wants room, or let it go again."""
+        self._update(pinned=pinned)
 
     def due_in_s(self) -> float | None:
         """Seconds until it has been idle for too long, 0 or less when it has; None while that cannot be."""
         idle_s = self._idle_s()
-        if idle_s is None or self.idle_limit_s is None or self.stop_requested:
+        if idle_s is None or self.idle_limit_s is None or self.leaving:
             return None
         return self.idle_limit_s - idle_s
 
@@ -121,6 +139,7 @@ class Instance(LifeOwner):
         finally:
             self._in_flight -= 1
             self._last_used_ns = self.around.clock.now_ns()
+            self._wake()
             self._changed()
 
     def _idle_s(self) -> float | None:
@@ -282,7 +301,8 @@ class Instance(LifeOwner):
     def on_health(self, misses: int, ram_bytes: int | None) -> None:
         """The child was looked at while serving."""
         # Not announced: memory moves all the time, readers see it with the next change or at their next look.
-        self._view = replace(self._view, ram_bytes=ram_bytes)
+        peak = max(ram_bytes or 0, self._view.peak_ram_bytes or 0) or None
+        self._view = replace(self._view, ram_bytes=ram_bytes, peak_ram_bytes=peak)
         degraded = misses >= self.around.timings.misses_degraded
         if degraded and self._view.state is InstanceState.READY:
             self._enter(
@@ -314,6 +334,9 @@ class Instance(LifeOwner):
 
     def _enter(self, state: InstanceState, **changes: object) -> None:
         self._update(state=state, **changes)
+        self._wake()
+
+    def _wake(self) -> None:
         turn, self._turn = self._turn, asyncio.Event()
         turn.set()
 

@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
@@ -29,7 +28,9 @@ from llama_runner.runtime.catalogue import (
     clean_id,
     find_models,
 )
-from llama_runner.runtime.engine import EngineProbes, find_engine
+from llama_runner.runtime.engine import EngineInfo, EngineProbes, find_engine
+from llama_runner.runtime.footprints import Footprints
+from llama_runner.runtime.idle import watch_idle
 from llama_runner.runtime.instance import (
     Instance,
     InstanceSnapshot,
@@ -37,8 +38,11 @@ from llama_runner.runtime.instance import (
     Surroundings,
     Timings,
 )
+from llama_runner.runtime.memory import LoadPlan
 from llama_runner.runtime.output import LogFile, OutputRing
-from llama_runner.runtime.states import ENDED, SERVING
+from llama_runner.runtime.room import Room
+from llama_runner.runtime.states import ENDED, SERVING, InUse
+from llama_runner.system.identity import free_memory_bytes
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +51,6 @@ _LOG_FILES: Final = 2
 _LOADABLE_AGAIN: Final = ENDED | {InstanceState.STOPPING}
 _NO_OPTIONS: Final = LoadOptions()
 _IDLE_WATCH: Final = "idle watch"
-# Changes wake the watch; this only bounds a wait for a clock that is not the loop's.
-_LONGEST_PAUSE_S: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class InUse:
-    """A serving instance, as long as it is used.
-
-    Attributes:
-        load_s: How long its user waited for it to be ready.
-    """
-
-    url: str
-    api_key: str = field(repr=False)
-    load_s: float
 
 
 class RuntimeManager:
@@ -71,6 +60,7 @@ class RuntimeManager:
         config: The settings at the moment of asking.
         models_config: The user's named models at the moment of asking.
         demo: Prefer the demo engine, and offer the demo model.
+        free_memory: Bytes that models can have, on this machine and its graphics cards.
         pick_port: A free loopback port.
         timings: How often children are looked at.
     """
@@ -84,6 +74,7 @@ class RuntimeManager:
         http: httpx.AsyncClient,
         clock: Clock,
         demo: bool = False,
+        free_memory: Callable[[], int] = free_memory_bytes,
         pick_port: Callable[[], int] = pick_free_port,
         timings: Timings | None = None,
     ) -> None:
@@ -104,6 +95,13 @@ class RuntimeManager:
         self._turn = asyncio.Event()
         self._count = 0
         self._closing = False
+        self._room = Room(
+            instances=lambda: self._instances,
+            footprints=Footprints(home.data_dir / "footprints.json"),
+            limit_bytes=lambda: self._config().runtime.memory_limit_bytes,
+            free_bytes=free_memory,
+            unload=self.unload,
+        )
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -130,9 +128,28 @@ class RuntimeManager:
         """Every loaded, loading or failed model, in the order they were loaded."""
         return tuple(instance.snapshot() for instance in self._instances.values())
 
+    def due(self) -> tuple[tuple[str, float], ...]:
+        """Instances that leave for want of work: id, and the seconds until then."""
+        found = ((one.id, one.due_in_s()) for one in self._instances.values())
+        return tuple((instance_id, due_s) for instance_id, due_s in found if due_s is not None)
+
     def access(self, instance_id: str) -> tuple[str, str]:
         """URL and key of a serving instance. Raises NotFoundError or EngineError."""
         return self._instance(instance_id).access()
+
+    async def plan(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> LoadPlan:
+        """What loading would take, and what would leave for it. Raises as `load`; nothing is done."""
+        model = choose_model(await self.models(), model_id)
+        wanted = merged_options(options, model.parameters)
+        known = self._of_model(model_id)
+        loaded = known is not None and known.state not in ENDED and not known.leaving
+        return LoadPlan(
+            model_id=model.id,
+            need=self._room.need(model, wanted),
+            room=self._room.plan(model, wanted),
+            load_s=self._room.expected_load_s(model, wanted),
+            loaded=loaded,
+        )
 
     def log_lines(self, instance_id: str, after: int) -> tuple[tuple[str, ...], int]:
         """Output lines behind number `after` (0: all kept ones), and the number to ask with next time."""
@@ -172,14 +189,13 @@ class RuntimeManager:
         known = self._of_model(model_id)
         if known is not None and known.state is InstanceState.FAILED:
             raise known.failure()
-        instance = known
-        while instance is None or instance.stop_requested or instance.state not in SERVING:
-            instance = await self._load(model_id, _NO_OPTIONS, on_demand=True)
-            await instance.ready()
+        serving = known is not None and known.state in SERVING and not known.leaving
+        instance = known if serving and known is not None else await self._load(model_id, on_demand=True)
+        # Counted from here on: a model that somebody waits for is not sent away before it has answered.
         with instance.used():
+            await instance.ready()
             url, api_key = instance.access()
-            load_s = seconds(self._clock.now_ns(), began_ns) if instance is not known else 0.0
-            yield InUse(url, api_key, load_s)
+            yield InUse(url, api_key, 0.0 if serving else seconds(self._clock.now_ns(), began_ns))
 
     def keep(self, model_id: str, idle_s: float | None) -> None:
         """How long a loaded model stays without work.
@@ -193,11 +209,18 @@ class RuntimeManager:
             instance.idle_limit_s = None if limit_s == math.inf else limit_s
             self._announce()
 
+    def pin(self, instance_id: str, pinned: bool) -> InstanceSnapshot:
+        """Keep an instance whatever else wants room, or let it go again. Raises NotFoundError."""
+        instance = self._instance(instance_id)
+        instance.pin(pinned)
+        return instance.snapshot()
+
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError."""
         instance = self._instance(instance_id)
         instance.request_stop()
         await instance.ended()
+        await self._learn(instance)
         self._forget(instance)
 
     async def close(self) -> None:
@@ -213,11 +236,13 @@ class RuntimeManager:
 
     # --- within ------------------------------------------------------------------------------------------
 
-    async def _load(self, model_id: str, options: LoadOptions, *, on_demand: bool = False) -> Instance:
+    async def _load(
+        self, model_id: str, options: LoadOptions = _NO_OPTIONS, *, on_demand: bool = False
+    ) -> Instance:
         # One decision at a time per model: two callers get one child.
         async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
             current = self._of_model(model_id)
-            ending = current is not None and (current.state in _LOADABLE_AGAIN or current.stop_requested)
+            ending = current is not None and (current.state in _LOADABLE_AGAIN or current.leaving)
             if current is not None and not ending:
                 return current
             if current is not None:
@@ -231,9 +256,22 @@ class RuntimeManager:
         config = self._config()
         choice = await asyncio.to_thread(find_engine, config.runtime, demo=self._demo)
         engine = await self._engines.info(choice.path)
-        # Asked after the last await: `close` may have begun meanwhile, and would not know this instance.
-        if self._closing:
-            raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
+        async with self._room.lock:
+            await self._room.make(model, wanted)
+            # Asked after the last await: `close` may have begun meanwhile, and would not know this instance.
+            if self._closing:
+                raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
+            return self._born(model, wanted, engine, config, on_demand=on_demand)
+
+    def _born(
+        self,
+        model: ModelFile,
+        wanted: LoadOptions,
+        engine: EngineInfo,
+        config: AppConfig,
+        *,
+        on_demand: bool,
+    ) -> Instance:
         self._count += 1
         instance = Instance(
             instance_id=f"i{self._count}",
@@ -249,23 +287,17 @@ class RuntimeManager:
             instance.idle_limit_s = instance.usual_idle_limit_s = idle_s
         self._instances[instance.id] = instance
         if _IDLE_WATCH not in self._tasks.running:
-            self._tasks.start(self._watch_idle(), name=_IDLE_WATCH)
+            self._tasks.start(watch_idle(self), name=_IDLE_WATCH)
         self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
-        log.info("loading model=%s engine=%s origin=%s", model.id, engine.path, choice.origin)
+        log.info("loading model=%s engine=%s", model.id, engine.path)
         self._announce()
         return instance
 
-    async def _watch_idle(self) -> None:
-        """Unload what was without work for too long, as long as anything is loaded."""
-        while self._instances:
-            seen = self._revision
-            due = [(left, one) for one in self._instances.values() if (left := one.due_in_s()) is not None]
-            for left, instance in due:
-                if left <= 0:
-                    log.info("unloading, idle model=%s", instance.model.id)
-                    await self.unload(instance.id)
-            pause_s = min((left for left, _ in due if left > 0), default=_LONGEST_PAUSE_S)
-            await self.wait_change(seen, min(pause_s, _LONGEST_PAUSE_S))
+    async def _learn(self, instance: Instance) -> None:
+        """Remember what it took, for the next time."""
+        write = self._room.learn(instance)
+        if write is not None:
+            await asyncio.to_thread(write)
 
     def _surroundings(self, config: AppConfig) -> Surroundings:
         return Surroundings(

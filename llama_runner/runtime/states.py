@@ -40,6 +40,7 @@ class InstanceSnapshot:
         advice: What to do about it, one sentence.
         ram_bytes: Resident memory of the child, mapped model files included.
         idle_s: Since its last request ended; None while it works.
+        peak_ram_bytes: The most it ever held.
         unload_in_s: Until it is unloaded for want of work; None for never, or while it works.
     """
 
@@ -60,6 +61,20 @@ class InstanceSnapshot:
     ram_bytes: int | None = None
     vram_bytes: int | None = None
     unload_in_s: float | None = None
+    peak_ram_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A serving instance, as long as it is used.
+
+    Attributes:
+        load_s: How long its user waited for it to be ready.
+    """
+
+    url: str
+    api_key: str = field(repr=False)
+    load_s: float
 
 
 @dataclass(frozen=True, slots=True)

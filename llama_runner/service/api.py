@@ -25,7 +25,9 @@ from llama_runner.control.values import (
     KeepRequest,
     LoadRequest,
     LogChunk,
+    PinRequest,
     Released,
+    RequestList,
     parse_body,
     to_json,
 )
@@ -46,9 +48,16 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.catalogue import ModelCatalogue
 from llama_runner.runtime.instance import InstanceSnapshot
+from llama_runner.runtime.memory import LoadPlan
 from llama_runner.service.lease import LeaseResponse
 from llama_runner.service.state import ServiceState
-from llama_runner.service.views import instance_view, launch_options, model_list_view
+from llama_runner.service.views import (
+    instance_view,
+    launch_options,
+    model_list_view,
+    plan_view,
+    request_view,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +91,14 @@ class Runtime(Protocol):
 
     async def load(self, model_id: str, options: LoadOptions) -> InstanceSnapshot:
         """Start loading; joins a load of the same model."""
+        ...
+
+    async def plan(self, model_id: str, options: LoadOptions) -> LoadPlan:
+        """What loading would mean."""
+        ...
+
+    def pin(self, instance_id: str, pinned: bool) -> InstanceSnapshot:
+        """Keep an instance, or let it go again."""
         ...
 
     async def unload(self, instance_id: str) -> None:
@@ -129,6 +146,9 @@ class ControlApi:
             ("GET", "/instances", self.instances),
             ("POST", "/instances", self.load),
             ("DELETE", "/instances/{id}", self.unload),
+            ("PATCH", "/instances/{id}", self.pin),
+            ("POST", "/plan", self.plan),
+            ("GET", "/requests", self.requests),
             ("GET", "/instances/{id}/access", self.access),
             ("GET", "/instances/{id}/log", self.log_lines),
             ("GET", "/engine", self.engine_info),
@@ -181,6 +201,20 @@ class ControlApi:
         wish = parse_body(LoadRequest, await request.body())
         snapshot = await self.manager.load(wish.model, launch_options(wish.options))
         return _json(instance_view(snapshot), status=202)
+
+    async def plan(self, request: Request) -> Response:
+        """POST plan: a load that is only thought through."""
+        wish = parse_body(LoadRequest, await request.body())
+        return _json(plan_view(await self.manager.plan(wish.model, launch_options(wish.options))))
+
+    async def pin(self, request: Request) -> Response:
+        """PATCH instances/{id}."""
+        wish = parse_body(PinRequest, await request.body())
+        return _json(instance_view(self.manager.pin(request.path_params["id"], wish.pinned)))
+
+    async def requests(self, request: Request) -> Response:
+        """GET requests."""
+        return _json(RequestList(tuple(map(request_view, self.state.requests.records))))
 
     async def unload(self, request: Request) -> Response:
         """DELETE instances/{id}."""

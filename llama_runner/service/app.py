@@ -153,9 +153,7 @@ async def _serve(
             watch_owner(state.owner_gone)
         log.info("service ready url=%s owned=%s", url, options.owned)
         try:
-            async with open_proxies(
-                proxy, manager, http=http, clock=SystemClock(), notice=state.notice
-            ) as urls:
+            async with open_proxies(proxy, manager, http=http, clock=SystemClock(), state=state) as urls:
                 state.proxy_urls = urls
                 on_ready(url, urls)
                 await _until_stop(state, serving, tasks)

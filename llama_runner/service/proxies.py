@@ -20,13 +20,13 @@ from llama_runner.net.listen import listen_tcp, port_of_socket
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
-from llama_runner.proxy.records import RequestLog
 from llama_runner.proxy.relay import Relays
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.addresses import Address, ProxyAddresses, ProxyUrls
 from llama_runner.service.listener import allowed_hosts, busy_sentence, url_host
 from llama_runner.service.model_host import RuntimeHost
 from llama_runner.service.server import HttpServer, SlowBodies
+from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import listener_of
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ async def open_proxies(
     *,
     http: httpx.AsyncClient,
     clock: Clock,
-    notice: Callable[[str], None],
+    state: ServiceState,
 ) -> AsyncIterator[ProxyUrls]:
     """Serve the wanted dialects for the length of the block."""
     shared = Relays(
@@ -47,13 +47,13 @@ async def open_proxies(
         http=http,
         clock=clock,
         admission=Admission(clock=clock),
-        requests=RequestLog(),
+        requests=state.requests,
     )
     tasks = TaskOwner()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tasks.close)
-        openai = _open("openai", wanted.openai, openai_app(shared), stack, tasks, notice)
-        ollama = _open("ollama", wanted.ollama, ollama_app(shared), stack, tasks, notice)
+        openai = _open("openai", wanted.openai, openai_app(shared), stack, tasks, state.notice)
+        ollama = _open("ollama", wanted.ollama, ollama_app(shared), stack, tasks, state.notice)
         yield ProxyUrls(openai, ollama)
 
 

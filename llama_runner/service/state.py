@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from llama_runner.core.clock import Clock, seconds
+from llama_runner.proxy.records import RequestLog
 from llama_runner.service.addresses import ProxyUrls
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class ServiceState:
         stop_requested: Set once: no new work from here on.
         hurried: Set when whoever asked does not want to wait any longer.
         proxy_urls: Where other programs reach the models.
+        requests: What went through the proxy.
     """
 
     def __init__(self, *, owned: bool, keep: bool, demo: bool, clock: Clock) -> None:
@@ -34,6 +36,7 @@ class ServiceState:
         self.stop_requested = asyncio.Event()
         self.hurried = asyncio.Event()
         self.proxy_urls = ProxyUrls()
+        self.requests = RequestLog()
         self._notices: list[str] = []
         self._clients = 0
         self._orphaned = False

@@ -1,9 +1,19 @@
 """The runtime's values as the control API's, and the API's wishes as the runtime's. Pure."""
 
-from llama_runner.control.values import Instance, LoadOptions, ModelList, ServedModel
+from llama_runner.control.values import (
+    Instance,
+    LoadOptions,
+    ModelList,
+    Plan,
+    PlannedModel,
+    ProxiedRequest,
+    ServedModel,
+)
+from llama_runner.proxy.records import RequestRecord
 from llama_runner.runtime import argv
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.instance import InstanceSnapshot
+from llama_runner.runtime.memory import LoadPlan, Resident
 
 
 def model_view(model: ModelFile) -> ServedModel:
@@ -47,6 +57,47 @@ def instance_view(snapshot: InstanceSnapshot) -> Instance:
         pinned=snapshot.pinned,
         ram_bytes=snapshot.ram_bytes,
         vram_bytes=snapshot.vram_bytes,
+        unload_in_s=snapshot.unload_in_s,
+    )
+
+
+def plan_view(plan: LoadPlan) -> Plan:
+    """A plan."""
+    return Plan(
+        model=plan.model_id,
+        need_bytes=plan.need.total_bytes,
+        measured=plan.need.measured_bytes is not None,
+        free_bytes=plan.room.free_bytes,
+        load_s=plan.load_s,
+        fits=plan.room.fits,
+        loaded=plan.loaded,
+        evict=tuple(map(_planned, plan.room.evict)),
+        keep=tuple(map(_planned, plan.room.keep)),
+    )
+
+
+def _planned(one: Resident) -> PlannedModel:
+    return PlannedModel(one.id, one.model_id, one.bytes, one.in_flight, one.idle_s, one.pinned)
+
+
+def request_view(record: RequestRecord) -> ProxiedRequest:
+    """One request through the proxy."""
+    return ProxiedRequest(
+        number=record.number,
+        path=record.path,
+        model=record.model,
+        started_utc=record.started_utc.isoformat(),
+        streamed=record.streamed,
+        status=record.status,
+        outcome=record.outcome,
+        queue_s=record.queue_s,
+        load_s=record.load_s,
+        upstream_s=record.upstream_s,
+        first_byte_s=record.first_byte_s,
+        own_s=record.own_s,
+        total_s=record.total_s,
+        bytes_sent=record.bytes_sent,
+        error=record.error,
     )
 
 

@@ -101,6 +101,11 @@ def listens_on(pid: int, port: int) -> bool | None:
         return False
 
 
+def free_memory_bytes() -> int:
+    """Main memory that programs can have without others being swapped out."""
+    return int(psutil.virtual_memory().available)
+
+
 def memory_bytes(pid: int) -> int | None:
     """Resident memory of the process, mapped model files included; None when it is gone."""
     try:

@@ -14,6 +14,11 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("monitor", f"{_HERE}.monitor:MonitorCommand", "live figures of this machine"),
     ("serve", f"{_HERE}.serve:ServeCommand", "run the service without a window"),
     ("ps", f"{_HERE}.ps:PsCommand", "running model instances"),
+    (
+        "requests",
+        "llama_runner.cli.commands.requests:RequestsCommand",
+        "the newest requests through the proxy",
+    ),
     ("load", f"{_HERE}.load:LoadCommand", "load a model"),
     ("unload", f"{_HERE}.unload:UnloadCommand", "unload a model"),
     ("models", f"{_HERE}.models:ModelsCommand", "model files that were found, or a server's models"),

@@ -8,7 +8,7 @@ from llama_runner.cli.local_service import local_service, no_service
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import attach_or_start
-from llama_runner.control.values import MAX_WAIT_S, Instance, LoadOptions
+from llama_runner.control.values import MAX_WAIT_S, Instance, LoadOptions, Plan, PlannedModel
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import EngineError, ExitCode
 from llama_runner.net.client import open_http
@@ -27,6 +27,8 @@ class LoadCommand:
         parser.add_argument("--gpu-layers", type=int, metavar="N", help="layers on the GPU")
         parser.add_argument("--threads", type=int, metavar="N", help="processor threads")
         parser.add_argument("--parallel", type=int, metavar="N", help="requests at the same time")
+        parser.add_argument("--plan", action="store_true", help="only say what loading would mean")
+        parser.add_argument("--pin", action="store_true", help="keep it whatever else wants room")
         parser.add_argument("--start", action="store_true", help="start a service that keeps running")
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
@@ -43,10 +45,42 @@ class LoadCommand:
                 stack.push_async_callback(connection.close)
                 client = connection.client
             options = LoadOptions(args.context_length, args.gpu_layers, args.threads, args.parallel)
+            plan = await client.plan(args.model, options)
+            if args.plan:
+                out.document(plan)
+                out.text(describe_plan(plan))
+                return ExitCode.DONE
+            if plan.evict:
+                out.note(describe_plan(plan))
             instance = await until_ready(client, await client.load(args.model, options), out)
+            if args.pin:
+                instance = await client.pin(instance.id, True)
         out.document(instance)
         out.text(f"{instance.model} is ready at {instance.url} after {fmt.seconds(instance.load_s)}.")
         return ExitCode.DONE
+
+
+def describe_plan(plan: Plan) -> str:
+    """The plan in sentences."""
+    if plan.loaded:
+        return f"{plan.model} is loaded already."
+    how = "took" if plan.measured else "takes about"
+    lines = [f"{plan.model} {how} {fmt.size(plan.need_bytes)}; {fmt.size(plan.free_bytes)} are free."]
+    lines += [f"{one.model} leaves: {_doing(one)}." for one in plan.evict]
+    lines += [f"{one.model} stays: {_doing(one)}." for one in plan.keep]
+    if not plan.fits:
+        lines.append("There is no room for it.")
+    elif plan.load_s is not None:
+        lines.append(f"Ready in about {fmt.seconds(plan.load_s)}.")
+    return "\n".join(lines)
+
+
+def _doing(one: PlannedModel) -> str:
+    if one.pinned:
+        return "pinned"
+    if one.in_flight:
+        return f"{fmt.count(one.in_flight)} in work, which it finishes"
+    return f"idle for {fmt.seconds(one.idle_s)}" if one.idle_s is not None else "loading"
 
 
 async def until_ready(client: ControlClient, wanted: Instance, out: Output) -> Instance:

@@ -42,11 +42,12 @@ def describe(instances: tuple[Instance, ...]) -> str:
             fmt.size(i.ram_bytes),
             fmt.size(i.vram_bytes),
             fmt.seconds(i.load_s),
+            fmt.count(i.in_flight),
             fmt.seconds(i.idle_s),
+            "pinned" if i.pinned else fmt.UNKNOWN if i.unload_in_s is None else fmt.seconds(i.unload_in_s),
         )
         for i in instances
     ]
     faults = [f"{i.model}: {i.error} {i.advice or ''}".rstrip() for i in instances if i.error]
-    return "\n".join(
-        (table(("model", "state", "pid", "address", "ram", "vram", "load", "idle"), rows), *faults)
-    )
+    head = ("model", "state", "pid", "address", "ram", "vram", "load", "in work", "idle", "leaves in")
+    return "\n".join((table(head, rows), *faults))

@@ -41,6 +41,13 @@ def test_a_broken_answer_ends_with_an_error_event() -> None:
     assert last.startswith(b"data: {") and last.endswith(b"\n\n")
 
 
+def test_an_error_of_the_engines_own_is_not_followed_by_another() -> None:
+    """S11."""
+    stream = b'data: {"a":1}\n\ndata: {"error":{"message":"m"}}\n\n'
+    writer = through()
+    assert writer.feed(stream) + writer.end() == stream
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

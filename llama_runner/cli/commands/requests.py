@@ -1,0 +1,60 @@
+"""`requests`: what went through the proxy, and where the time went."""
+
+import argparse
+
+from llama_runner.cli.local_service import local_service
+from llama_runner.cli.render import Output, table
+from llama_runner.control.values import ProxiedRequest
+from llama_runner.core import format as fmt
+from llama_runner.core.errors import ExitCode
+from llama_runner.core.text import visible_controls
+
+_HEAD = ("no", "path", "model", "status", "outcome", "queue", "load", "engine", "first byte", "own", "total")
+
+
+class RequestsCommand:
+    """A line per request; no text of prompts or answers is kept."""
+
+    name = "requests"
+    help = "the newest requests through the proxy"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """No arguments of its own."""
+
+    async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
+        """Ask once and print."""
+        async with local_service(args) as client:
+            requests = (await client.requests()).requests if client else ()
+        if client is None:
+            out.note("No service is running.")
+        out.document({"requests": requests})
+        out.text(describe(requests))
+        return ExitCode.DONE
+
+
+def describe(requests: tuple[ProxiedRequest, ...]) -> str:
+    """A table for people, oldest first."""
+    if not requests:
+        return "Nothing went through the proxy."
+    rows = [
+        (
+            str(one.number),
+            visible_controls(one.path, 40),
+            one.model,
+            fmt.UNKNOWN if one.status is None else str(one.status),
+            one.outcome,
+            *(
+                fmt.seconds(value)
+                for value in (
+                    one.queue_s,
+                    one.load_s,
+                    one.upstream_s,
+                    one.first_byte_s,
+                    one.own_s,
+                    one.total_s,
+                )
+            ),
+        )
+        for one in requests
+    ]
+    return table(_HEAD, rows)

@@ -197,11 +197,13 @@ def tools_part(request: ChatRequest) -> Part:
 
 def tools_part_in_words(request: ChatRequest) -> Part:
     """The same for servers that know only the words: a forced tool is the only one, and one is required."""
-    if isinstance(request.tool_choice, ForcedTool):
-        wanted = request.tool_choice.name
-        only = tuple(tool for tool in request.tools if tool.name == wanted)
-        request = replace(request, tools=only, tool_choice=ToolMode.REQUIRED)
-    return tools_part(request)
+    if not isinstance(request.tool_choice, ForcedTool):
+        return tools_part(request)
+    wanted = request.tool_choice.name
+    only = tuple(tool for tool in request.tools if tool.name == wanted)
+    if not only:
+        return joined(tools_part(replace(request, tool_choice=None)), Part({}, ("tool_choice",)))
+    return tools_part(replace(request, tools=only, tool_choice=ToolMode.REQUIRED))
 
 
 def output_part(output: JsonOutput | None) -> Part:

@@ -270,6 +270,8 @@ async def test_llama_server_forces_a_tool_by_offering_no_other() -> None:
     wire, body = await encode(Engine.LLAMA_SERVER, tools=(CLOCK, DIE), tool_choice=ForcedTool("clock"))
     assert (body["tools"], body["tool_choice"]) == ([CLOCK_SAID], "required")
     assert wire.not_sent == ()
+    wire, body = await encode(Engine.LLAMA_SERVER, tools=(CLOCK,), tool_choice=ForcedTool("missing"))
+    assert (body["tools"], wire.not_sent) == ([CLOCK_SAID], ("tool_choice",))
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,12 @@ def openai_chunk(data: bytes) -> Ordinary | None:
         return None
     if choice.message is not None or choice.index != 0:
         return None
+    text, reason = delta.content, choice.finish_reason
+    reasoning = delta.reasoning_content or delta.reasoning or delta.thinking
     return Ordinary(
-        scrub_text(delta.content or ""),
-        scrub_text(delta.reasoning_content or delta.reasoning or delta.thinking or ""),
-        scrub_text(choice.finish_reason or ""),
+        scrub_text(text) if text else "",
+        scrub_text(reasoning) if reasoning else "",
+        scrub_text(reason) if reason else "",
         counted,
         usage is not None,
         timings is not None,

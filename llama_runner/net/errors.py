@@ -107,7 +107,7 @@ def _unreachable_text(url: str, cause: BaseException) -> tuple[str, str]:
         return f"{url} does not answer.", "Check that the server runs and that no firewall is in between."
     if isinstance(cause, (aiohttp.InvalidURL, httpx.InvalidURL, httpx.UnsupportedProtocol)):
         return f"{url} is not an address that can be asked.", "Give it as http://host:port."
-    if isinstance(cause, aiohttp.ClientConnectorError):
+    if isinstance(cause, (aiohttp.ClientConnectorError, ConnectionRefusedError)):
         return f"Nothing listens at {url}.", "Start the server, or correct the address."
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return f"{url} closed the connection without an answer.", "Check the server's log, then try again."

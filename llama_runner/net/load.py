@@ -17,6 +17,8 @@ from llama_runner.core.errors import ProtocolError, ServerError, UnreachableErro
 from llama_runner.net.client import USER_AGENT, Exchange, open_session
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status, transport_error
 from llama_runner.net.lines import DEFAULT_CAPS
+from llama_runner.net.plain import PlainExchange, carry_out
+from llama_runner.net.resolver import PinnedResolver
 from llama_runner.net.stream import WireLike
 
 T = TypeVar("T")
@@ -49,37 +51,26 @@ class RawAnswer:
 
 
 class LoadClient:
-    """Sends requests of one load worker. Use as an async context manager.
+    """Sends requests of one load worker, each over a connection of its own. Use as an async context manager.
 
     Args:
-        max_connections: None for no limit; a limit makes requests wait for a connection before t_send.
-        reuse_connections: Only for servers known to keep a connection open after a stream.
         pin: SHA-256 of the one certificate to accept, for https; None for the usual rules.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        max_connections: int | None = None,
-        reuse_connections: bool = False,
-        pin: str | None = None,
-    ) -> None:
+    def __init__(self, *, clock: Clock, pin: str | None = None) -> None:
         self._clock = clock
-        self._max_connections = max_connections
-        self._reuse = reuse_connections
         self._pin = pin
+        self._resolver = PinnedResolver()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = open_session(
-            max_connections=self._max_connections, reuse_connections=self._reuse, pin=self._pin
-        )
+        self._session = open_session(reuse_connections=False, pin=self._pin)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._resolver.close()
         if self._session is not None:
             await self._session.close()
 
@@ -90,10 +81,14 @@ class LoadClient:
             into: Filled instead of a new one: what arrived stays known to a caller that cancels.
         """
         raw = into if into is not None else RawAnswer(wire.url)
-        exchange = Exchange(self._clock.now_ns)
+        secure = wire.url.startswith("https://")
+        exchange = Exchange(self._clock.now_ns) if secure else self._plain_exchange(wire, raw)
         try:
             async with asyncio.timeout(timeout_s) as limit:
-                await self._exchange(wire, raw, exchange)
+                if isinstance(exchange, Exchange):
+                    await self._over_tls(wire, raw, exchange)
+                else:
+                    await self._over_tcp(wire, raw, exchange)
         except ServerError as error:
             raw.error = error
         except TRANSPORT_ERRORS as error:
@@ -101,14 +96,26 @@ class LoadClient:
             raw.error = (
                 _too_slow(wire.url, timeout_s)
                 if raw.timed_out
-                else transport_error(wire.url, error, answering=exchange.response is not None)
+                else transport_error(wire.url, error, answering=exchange.t_headers_ns is not None)
             )
         finally:
             raw.t_send_ns, raw.t_headers_ns = exchange.t_send_ns, exchange.t_headers_ns
             raw.t_end_ns = self._clock.now_ns()
         return raw
 
-    async def _exchange(self, wire: WireLike, raw: RawAnswer, exchange: Exchange) -> None:
+    def _plain_exchange(self, wire: WireLike, raw: RawAnswer) -> PlainExchange:
+        now_ns, keep = self._clock.now_ns, raw.reads.append
+        return PlainExchange(wire, now_ns=now_ns, keep=keep, max_bytes=DEFAULT_CAPS.stream)
+
+    async def _over_tcp(self, wire: WireLike, raw: RawAnswer, exchange: PlainExchange) -> None:
+        try:
+            await carry_out(exchange, wire.url, self._resolver, CONNECT_TIMEOUT_S)
+        finally:
+            raw.status = exchange.response.status
+        if raw.status is not None:
+            raise_for_status(raw.status, exchange.response.headers, exchange.error_body, wire.url)
+
+    async def _over_tls(self, wire: WireLike, raw: RawAnswer, exchange: Exchange) -> None:
         assert self._session is not None, "use LoadClient as an async context manager"
         async with self._session.request(
             wire.method,

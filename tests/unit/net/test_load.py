@@ -120,3 +120,41 @@ print(run_on_fastest_loop(main))
 def test_windows_keeps_the_standard_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     assert load._fastest_loop() is None
+
+
+@pytest.mark.parametrize("more", ["Transfer-Encoding: chunked\r\n", "Content-Length: 2\r\n"])
+async def test_i34_an_answer_with_two_lengths_is_refused(more: str) -> None:
+    async with raw_server(lambda n, head: response(b"abc", more=more)) as server:
+        raw = await send(Wire(server.url))
+    assert isinstance(raw.error, ProtocolError)
+
+
+async def test_another_protocol_is_named() -> None:
+    async with raw_server(lambda n, head: b"SSH-2.0-OpenSSH_9.6\r\n") as server:
+        raw = await send(Wire(server.url))
+    assert isinstance(raw.error, ProtocolError)
+    assert "does not speak HTTP" in raw.error.message
+
+
+async def test_a_connection_closed_without_an_answer_and_one_that_nobody_takes_are_told_apart() -> None:
+    async with raw_server(lambda n, head: b"") as server:
+        silent = await send(Wire(server.url))
+    nobody = await send(Wire(server.url))
+    assert "without an answer" in str(silent.error)
+    assert "Nothing listens" in str(nobody.error)
+    assert silent.t_send_ns is not None and silent.t_headers_ns is None
+
+
+async def test_a_name_is_resolved_and_each_of_its_addresses_tried() -> None:
+    """The name has both kinds of addresses, and the server only one."""
+    async with raw_server(lambda n, head: response(b"abc")) as server:
+        raw = await send(Wire(server.url.replace("127.0.0.1", "localhost")))
+    assert b"".join(data for _, data in raw.reads) == b"abc"
+    assert b"host: localhost:" in server.heads[0].lower()
+
+
+async def test_a_header_with_a_line_end_is_never_sent() -> None:
+    async with raw_server(lambda n, head: response(b"abc")) as server:
+        with pytest.raises(ValueError, match="line end"):
+            await send(Wire(server.url, headers={"Authorization": "Bearer a\r\nX: y"}))
+    assert server.connections == 0

@@ -114,7 +114,7 @@ async def stage(home: Path, *, mode: ThemeMode = ThemeMode.LIGHT) -> AsyncIterat
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
             theme.deleteLater()
             QCoreApplication.sendPostedEvents(theme, QEvent.Type.DeferredDelete.value)
-    assert found.unhandled == []
+    assert found.unhandled == [], found.unhandled
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:

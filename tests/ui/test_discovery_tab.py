@@ -1,6 +1,7 @@
 """The discovery tab against real servers, closed ports and nonsense, used as a person would."""
 
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +29,11 @@ from llama_runner.core.paths import create_folders, home_at
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.async_slots import TaskBag
 from llama_runner.ui.main_window import MainWindow
+from llama_runner.ui.tabs.discovery import DiscoveryTab
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.tables import DataTable
 from tests.fakes.metronome import Metronome, start_metronome
-from tests.ui.tab_support import open_questions, until
+from tests.ui.tab_support import Stage, open_questions, run, stage, until
 from tests.ui.window_support import cells, press, use_window
 
 W = TypeVar("W", bound=QWidget)
@@ -87,9 +89,21 @@ def tab_of(window: MainWindow) -> QWidget:
     return tab
 
 
-def records(window: MainWindow) -> tuple[ServerRecord, ...]:
-    assert window.workspace is not None
-    return window.workspace.registry.records
+def records(owner: MainWindow | Stage) -> tuple[ServerRecord, ...]:
+    assert owner.workspace is not None
+    return owner.workspace.registry.records
+
+
+def use_tab(home: Path, work: Callable[[Stage, DiscoveryTab], Awaitable[None]]) -> None:
+    """The tab alone: no window, no service, nobody asked in the background."""
+
+    async def played() -> None:
+        async with stage(home) as found:
+            tab = DiscoveryTab(found.workspace, found.shell)
+            found.show(tab)
+            await work(found, tab)
+
+    run(played())
 
 
 async def quiet(tab: QWidget) -> None:
@@ -122,11 +136,11 @@ def lan_server(**changes: object) -> ServerRecord:
     return replace(record, **changes)  # type: ignore[arg-type]  # names of its fields
 
 
-def put(window: MainWindow, *added: ServerRecord) -> None:
-    """Known servers; the background does not ask them."""
-    assert window.workspace is not None
+def put(owner: MainWindow | Stage, *added: ServerRecord) -> None:
+    """Known servers; as just asked they are left alone."""
+    assert owner.workspace is not None
     for record in added:
-        window.workspace.registry.upsert(record)
+        owner.workspace.registry.upsert(record)
 
 
 # --- finding -----------------------------------------------------------------------------------------------
@@ -143,6 +157,7 @@ def test_a_scan_finds_a_server_and_one_click_makes_it_the_target(home: Path, met
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 1)
         await until(table.isVisible)
+        await quiet(tab)
         press(tab, "Use as target")
         await until(lambda: "Target:" in outcome(window))
         assert window.target is not None
@@ -162,8 +177,7 @@ def test_nothing_runs_then_a_server_is_started_and_found(home: Path) -> None:
     port = closed_port()
     only_ports(home, port)
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         press(tab, "Scan this computer")
         await until(lambda: any("No server answered" in x.text() for x in tab.findChildren(PlainLabel)))
         metronome = start_metronome(port=port)
@@ -179,38 +193,36 @@ def test_nothing_runs_then_a_server_is_started_and_found(home: Path) -> None:
         await until(problem.isVisible)
         assert "Start the server" in problem.text()
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 # --- adding ------------------------------------------------------------------------------------------------
 
 
 def test_a_server_is_added_checked_removed_and_brought_back(home: Path, metronome: Metronome) -> None:
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         await add(tab, metronome.url + "/v1")
         table = table_of(tab)
         await until(lambda: table.current is not None)
-        assert records(window)[0].base_url == metronome.url
-        assert records(window)[0].status is ServerStatus.ONLINE
+        assert records(room)[0].base_url == metronome.url
+        assert records(room)[0].status is ServerStatus.ONLINE
         press(tab, "Check")
         press(tab, "Remove")
-        await until(lambda: not records(window))
+        await until(lambda: not records(room))
         await quiet(tab)
         assert any(metronome.url.partition("//")[2] in x.text() for x in tab.findChildren(NameLabel))
         press(tab, "Undo")
-        await until(lambda: records(window))
+        await until(lambda: records(room))
         await until(lambda: table.current is not None)
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_an_unreachable_server_is_kept_and_told(home: Path) -> None:
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         await add(tab, f"http://127.0.0.1:{closed_port()}")
-        await until(lambda: records(window))
-        assert records(window)[0].status is ServerStatus.OFFLINE
+        await until(lambda: records(room))
+        assert records(room)[0].status is ServerStatus.OFFLINE
         problem = by_name(tab, PlainLabel, "What is wrong with the chosen server")
         await until(problem.isVisible)
         assert problem.text()
@@ -218,14 +230,13 @@ def test_an_unreachable_server_is_kept_and_told(home: Path) -> None:
         assert not chat.isEnabled()
         assert "Nothing listens" in chat.toolTip() or "offline" in chat.toolTip() or chat.toolTip()
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_what_is_no_address_is_told_beside_the_field(home: Path) -> None:
     """U17, D11."""
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         press(tab, "Add a server…")
         dialog = dialog_of(tab)
         problem = by_name(dialog, PlainLabel, "Why it did not work")
@@ -235,23 +246,23 @@ def test_what_is_no_address_is_told_beside_the_field(home: Path) -> None:
             await until(problem.text)
             fill(dialog, "x")
             assert problem.text() == ""
-        assert records(window) == ()
-        assert window.notices.all == ()
+        assert records(room) == ()
+        assert room.shell.notices == [] and room.shell.errors == []
         QTest.keyClick(dialog, Qt.Key.Key_Escape)
         await until(lambda: not tab.findChildren(QDialog))
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_a_server_that_wants_a_key_says_so_and_takes_it(home: Path) -> None:
     metronome = start_metronome(api_key="sk-right")
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         await add(tab, metronome.url)
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 1)
         await until(lambda: cells(table)[0][1] == "◐ needs a key")
+        await until(lambda: not tab.findChildren(QDialog))
         for key, status in (("sk-wrong", "◐ needs a key"), ("sk-right", "● online")):
             press(tab, "API key…")
             dialog = dialog_of(tab)
@@ -265,10 +276,10 @@ def test_a_server_that_wants_a_key_says_so_and_takes_it(home: Path) -> None:
         press(tab, "API key…")
         press(dialog_of(tab), "Forget the key")
         await until(lambda: cells(table)[0][1] == "◐ needs a key")
-        assert "sk-right" not in repr(records(window))
+        assert "sk-right" not in repr(records(room))
 
     try:
-        assert use_window(home, work) == 0
+        use_tab(home, work)
     finally:
         metronome.close()
 
@@ -276,18 +287,17 @@ def test_a_server_that_wants_a_key_says_so_and_takes_it(home: Path) -> None:
 def test_a_key_is_not_sent_unencrypted_to_another_machine_without_a_yes(home: Path) -> None:
     """R11."""
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         dialog = await add(tab, "http://192.0.2.1:8080", "sk-secret")
         await until(open_questions)
         box = open_questions()[0]
         assert "192.0.2.1" in box.text()
         box.reject()
         await until(lambda: not open_questions())
-        assert records(window) == ()
+        assert records(room) == ()
         dialog.reject()
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 # --- using -------------------------------------------------------------------------------------------------
@@ -296,9 +306,8 @@ def test_a_key_is_not_sent_unencrypted_to_another_machine_without_a_yes(home: Pa
 def test_another_computer_is_used_only_after_one_yes_that_is_remembered(home: Path) -> None:
     """R11: confirmed once, then trusted; a no leaves everything as it is."""
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
-        put(window, lan_server())
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server())
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 2)
         for word in ("Cancel", "Use it"):
@@ -308,12 +317,12 @@ def test_another_computer_is_used_only_after_one_yes_that_is_remembered(home: Pa
             assert "192.0.2.7:8080" in box.text() and "unencrypted" in box.text()
             next(b for b in box.buttons() if b.text().replace("&", "") == word).click()
             await quiet(tab)
-        await until(lambda: records(window)[0].trusted)
-        await until(lambda: window.target is not None)
+        await until(lambda: records(room)[0].trusted)
+        assert room.shell.picked == [("http://192.0.2.7:8080", "qwen3:8b")]
         press(tab, "Add to arena")
         assert open_questions() == []
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_several_models_go_to_the_arena_at_once_and_one_to_the_load_test(home: Path) -> None:
@@ -343,12 +352,10 @@ def test_several_models_go_to_the_arena_at_once_and_one_to_the_load_test(home: P
 def test_a_changed_server_is_not_used_before_it_is_trusted(home: Path, metronome: Metronome) -> None:
     """D13: the warning stands in the details, and one button ends it."""
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
+    async def work(room: Stage, tab: QWidget) -> None:
         await add(tab, metronome.url)
-        await until(lambda: records(window))
-        assert window.workspace is not None
-        window.workspace.registry.edit(records(window)[0].id, changed="It was vllm and now is ollama.")
+        await until(lambda: records(room))
+        room.workspace.registry.edit(records(room)[0].id, changed="It was vllm and now is ollama.")
         warning = by_name(tab, PlainLabel, "Warning about the chosen server")
         await until(warning.isVisible)
         assert "It was vllm" in warning.text()
@@ -358,16 +365,15 @@ def test_a_changed_server_is_not_used_before_it_is_trusted(home: Path, metronome
         await until(lambda: not warning.isVisible())
         await until(lambda: cells(table_of(tab))[0][1] == "● online")
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 # --- the table ---------------------------------------------------------------------------------------------
 
 
 def test_rows_show_what_is_known_and_the_filter_looks_through_all_of_it(home: Path) -> None:
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
-        put(window, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1", models=(), note="attic"))
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1", models=(), note="attic"))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 3)
         first = cells(table)[0]
@@ -382,13 +388,12 @@ def test_rows_show_what_is_known_and_the_filter_looks_through_all_of_it(home: Pa
         count = by_name(tab, PlainLabel, "How many are shown")
         assert count.text() == "2 models on 2 servers"
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_a_favourite_stands_on_top_and_a_note_is_kept_by_itself(home: Path) -> None:
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
-        put(window, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1"))
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server(), lan_server(id="b", base_url="http://192.0.2.8:1"))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 4)
         table.selectRow(2)
@@ -397,22 +402,21 @@ def test_a_favourite_stands_on_top_and_a_note_is_kept_by_itself(home: Path) -> N
         assert cells(table)[0][3] == "192.0.2.8:1"
         note = by_name(tab, QPlainTextEdit, "Note about the server")
         note.setPlainText("belongs to <b>Ann</b>")
-        await until(lambda: window.workspace and window.workspace.registry.known("b").note)
+        await until(lambda: room.workspace.registry.known("b").note)
         note.setPlainText("gone on to the next row")
         table.selectRow(3)
         table.selectRow(2)
-        await until(lambda: "next row" in window.workspace.registry.known("b").note)  # type: ignore[union-attr]
+        await until(lambda: "next row" in room.workspace.registry.known("b").note)
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_two_thousand_models_with_names_from_hell_are_shown_and_found(home: Path) -> None:
     """D5, D7, U15."""
     names = [f"model-{n}" for n in range(1998)] + ["<img src=file:///x>\u202e\n" + "x" * 10_000, "model-0"]
 
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
-        put(window, lan_server(models=tuple(ModelInfo(name) for name in names)))
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server(models=tuple(ModelInfo(name) for name in names)))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 2000)
         by_name(tab, QLineEdit, "Filter servers and models").setText("<img")
@@ -422,9 +426,8 @@ def test_two_thousand_models_with_names_from_hell_are_shown_and_found(home: Path
         table.selectRow(0)
         title = by_name(tab, NameLabel, "Chosen model")
         assert title.text().startswith("<img") and title.textFormat() is Qt.TextFormat.PlainText
-        assert tab.width() <= window.width()
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)
 
 
 def test_the_whole_tab_works_by_keyboard_alone(home: Path, metronome: Metronome) -> None:
@@ -432,11 +435,10 @@ def test_the_whole_tab_works_by_keyboard_alone(home: Path, metronome: Metronome)
 
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        tab.setFocus()
-        QTest.keyClick(tab, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+        QTest.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
         await until(lambda: table_of(tab).isVisible())
         table = table_of(tab)
-        QTest.keyClick(tab, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        QTest.keyClick(window, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
         field = by_name(tab, QLineEdit, "Filter servers and models")
         await until(field.hasFocus)
         QTest.keyClicks(field, "metro")
@@ -463,9 +465,8 @@ def test_the_whole_tab_works_by_keyboard_alone(home: Path, metronome: Metronome)
 
 
 def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Path) -> None:
-    async def work(window: MainWindow) -> None:
-        tab = tab_of(window)
-        put(window, lan_server(status=ServerStatus.OFFLINE, problem="Nothing listens there."))
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server(status=ServerStatus.OFFLINE, problem="Nothing listens there."))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 2)
         table.selectionModel().select(table.model().index(0, 0), QItemSelectionModel.SelectionFlag.Clear)
@@ -477,4 +478,4 @@ def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Pat
         table.selectRow(0)
         assert "Nothing listens there." in chat.toolTip()
 
-    assert use_window(home, work) == 0
+    use_tab(home, work)

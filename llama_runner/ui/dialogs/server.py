@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from shiboken6 import isValid
 
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.text import visible_controls
@@ -145,8 +146,10 @@ class _ServerDialog(QDialog):
             self._show_problem(f"{error.message} {error.hint}".strip())
             return
         finally:
-            self._do.setEnabled(True)
-            self._state.setText("")
+            # A dialog that was closed meanwhile takes this task along, and its widgets before it.
+            if isValid(self):
+                self._do.setEnabled(True)
+                self._state.setText("")
         if server_id is not None:
             self.done_with.emit(server_id)
             self.accept()

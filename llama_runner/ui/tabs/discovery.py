@@ -125,8 +125,8 @@ class DiscoveryTab(QWidget):
             (QKeySequence.StandardKey.Undo, self._care.undo.take_back),
             ("F2", self._details.go_to_note),
         ):
-            shortcut = QShortcut(QKeySequence(keys), self, act)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            # Heard in the whole window while the tab is shown: the focus is in the list of tabs at first.
+            QShortcut(QKeySequence(keys), self, act)
         leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self.filter, self._leave_filter)
         leave.setContext(Qt.ShortcutContext.WidgetShortcut)
 

@@ -1,17 +1,19 @@
 """Keeping the list of servers: asking how they are, favourites, notes, waking, removing and undoing that."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
+from shiboken6 import isValid
 
-from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError
 from llama_runner.discovery.registry import Removed, ServerSource, ServerStatus
 from llama_runner.discovery.wake import parse_mac
-from llama_runner.ui.async_slots import async_slot, async_slot_once, is_running
+from llama_runner.ui.async_slots import async_slot, async_slot_once
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.discovery_choice import Choice, tried
 from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability, Command
@@ -33,6 +35,7 @@ class CareActions(QWidget):
         self.hide()
         self._workspace, self._shell, self._choice = workspace, shell, choice
         self._parent = parent
+        self._asking = False
         self.undo = UndoStrip()
 
     def commands(self) -> tuple[Command, ...]:
@@ -59,7 +62,7 @@ class CareActions(QWidget):
     # --- when ----------------------------------------------------------------------------------------------
 
     def _why_not_check(self) -> Availability:
-        if is_running(self, "CareActions._check"):
+        if self._asking:
             return Availability(why_not=self.tr("They are being asked."))
         if self._workspace.registry.records:
             return AVAILABLE
@@ -71,6 +74,11 @@ class CareActions(QWidget):
             return NOT_OFFERED
         return AVAILABLE if record.status is ServerStatus.OFFLINE else NOT_OFFERED
 
+    async def _ask(self, server_id: str) -> None:
+        # It may be removed while it is asked.
+        with suppress(NotFoundError):
+            await self._workspace.discovery.check(server_id)
+
     def _are_favourites(self) -> bool:
         records = self._choice.records
         return bool(records) and all(record.favourite for record in records)
@@ -79,18 +87,18 @@ class CareActions(QWidget):
 
     @async_slot_once
     async def _check(self) -> None:
+        discovery, records = self._workspace.discovery, self._choice.records
+        self._asking = True
         self.changed.emit()
-        discovery = self._workspace.discovery
-        records = self._choice.records
         try:
             if records:
-                async with asyncio.TaskGroup() as group:
-                    for record in records:
-                        group.create_task(discovery.check(record.id), name=f"check {record.id}")
+                await asyncio.gather(*(self._ask(record.id) for record in records))
             else:
                 await discovery.check_all()
         finally:
-            asyncio.get_running_loop().call_soon(self.changed.emit)
+            self._asking = False
+            if isValid(self):
+                self.changed.emit()
         if len(records) == 1:
             self._shell.say(self.tr("Asked {address}").format(address=records[0].address))
         else:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from shiboken6 import isValid
 
 from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError
@@ -104,9 +105,10 @@ class ScanBar(QWidget):
             self._tell(report)
             self.ended.emit(report)
         finally:
-            self._busy.end()
-            for button in (self._here, self._network):
-                button.setEnabled(True)
+            if isValid(self):
+                self._busy.end()
+                for button in (self._here, self._network):
+                    button.setEnabled(True)
 
     @async_slot
     async def _stop(self) -> None:

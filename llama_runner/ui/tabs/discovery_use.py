@@ -1,14 +1,16 @@
 """Using a model that was found: talk to it, compare it, put it under load, have its server load it."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
+from shiboken6 import isValid
 
 from llama_runner.core import format
-from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError
 from llama_runner.core.text import visible_controls
 from llama_runner.discovery.registry import ServerRecord, ServerSource
 from llama_runner.ui.async_slots import async_slot_once
@@ -154,9 +156,12 @@ class UseActions(QWidget):
             self._shell.say(words.format(model=name))
         finally:
             self._loading = None
-            self.busy.end()
-            self.changed.emit()
-        await self._workspace.discovery.check(row.record.id)
+            if isValid(self):
+                self.busy.end()
+                self.changed.emit()
+        # Removed meanwhile it is of no interest any more.
+        with suppress(NotFoundError):
+            await self._workspace.discovery.check(row.record.id)
 
     async def _may_load(self, row: ModelRow, *, load: bool) -> bool:
         if row.record.is_this_machine:

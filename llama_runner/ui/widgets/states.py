@@ -101,6 +101,8 @@ class StatePage(QWidget):
         while (item := self._buttons.takeAt(0)) is not None:
             if (old := item.widget()) is not None:
                 had_focus = had_focus or old.hasFocus()
+                # Hidden too: what is about to be deleted must not get the focus.
+                old.hide()
                 old.deleteLater()
         for number, (word, act) in enumerate(actions):
             button = QPushButton(word)

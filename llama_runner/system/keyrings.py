@@ -76,18 +76,19 @@ class SystemKeyring:
     """Secrets by name in the system's keyring. Its thread starts with the first call.
 
     Args:
-        choose: Called in the thread, once per call until it succeeds; may raise KeyringError.
+        choose: Called in the thread, once per call until it succeeds; may raise KeyringError. None: the
+            system's own (`choose_backend`).
         platform: As `sys.platform` spells it.
     """
 
     def __init__(
         self,
-        choose: "Callable[[], KeyringBackend]" = choose_backend,
+        choose: "Callable[[], KeyringBackend] | None" = None,
         *,
         platform: str = sys.platform,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
-        self._choose = choose
+        self._choose = choose or choose_backend
         self._platform = platform
         self._timeout_s = timeout_s
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()

@@ -205,16 +205,21 @@ def _refuse_unless_usable(record: ServerRecord) -> None:
         )
     match record.status:
         case ServerStatus.OFFLINE:
-            # Mostly the problem names the address itself.
-            named = record.base_url in record.problem
-            problem = f"{record.base_url} cannot be reached: {_clause(record.problem)}."
             raise UnreachableError(
-                record.problem if named else problem, "Start the server, or correct the address."
+                _told(record, "cannot be reached"), "Start the server, or correct the address."
             )
         case ServerStatus.NEEDS_KEY:
-            raise RefusedError(f"{record.base_url} wants an API key.", "Give it with --api-key-file.")
+            raise RefusedError(_told(record, "wants an API key"), "Give it with --api-key-file.")
         case ServerStatus.ERROR:
             raise ProtocolError(record.base_url, _clause(record.problem))
+
+
+def _told(record: ServerRecord, what: str) -> str:
+    """What is the matter with a server; mostly its problem names the address, or says no more than that."""
+    if record.base_url in record.problem:
+        return record.problem
+    more = "" if what in record.problem or not record.problem else f": {_clause(record.problem)}"
+    return f"{record.base_url} {what}{more}."
 
 
 def _clause(sentence: str) -> str:

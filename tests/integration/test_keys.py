@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from keyring.backends import fail
+from keyring.errors import KeyringLocked
 
 from llama_runner.backends.base import Endpoint, Engine, Target
 from llama_runner.backends.registry import connect
@@ -27,6 +29,7 @@ from llama_runner.net.load import LoadClient
 from llama_runner.stress.plan import BurstPlan, request_of
 from llama_runner.workspace import Workspace, open_workspace
 from tests.fakes import model_servers
+from tests.fakes.keyrings import Drawer
 from tests.fakes.model_servers import Reply, Simulated, document, simulated
 from tests.fakes.raw_server import raw_server
 from tests.fakes.tls_models import answer, keys_heard
@@ -317,7 +320,7 @@ async def test_servers_key_keeps_shows_and_forgets_without_ever_printing_it(
 async def test_f37_without_a_keyring_the_command_names_the_other_place_and_keeps_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    monkeypatch.setattr("keyring.get_keyring", fail.Keyring)
     monkeypatch.setenv("LLAMA_RUNNER_API_KEY", KEY)
     await command("servers", "add", "http://127.0.0.1:1")
     code, document_, _ = await command("servers", "key", "set", "http://127.0.0.1:1")
@@ -325,3 +328,27 @@ async def test_f37_without_a_keyring_the_command_names_the_other_place_and_keeps
     assert (code, error["kind"]) == (1, "keyring")
     assert "file" in error["hint"]
     assert not (home / "data" / "keys.json").exists()
+
+
+async def test_f37_a_question_to_a_server_whose_key_the_keyring_keeps_back_says_why(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawer = Drawer()
+    monkeypatch.setattr("llama_runner.system.keyrings.choose_backend", lambda: drawer)
+    refusal = document({"error": {"message": "Invalid API key", "type": "authentication_error"}}, status=401)
+    async with simulated({"/v1/models": refusal}) as server:
+        await command("servers", "add", server.url)
+        monkeypatch.setenv("LLAMA_RUNNER_API_KEY", KEY)
+        code, document_, _ = await command("servers", "key", "set", server.url)
+        assert (code, document_["key_place"]) == (0, "keyring")
+        monkeypatch.delenv("LLAMA_RUNNER_API_KEY")
+        server.requests.clear()
+        _, document_, _ = await command("query", "Hello", "--server", server.url)
+        assert "Invalid API key" in document_["error"]["message"]
+        assert keys_of(server) == {BEARER.lower()}
+        drawer.mood = KeyringLocked("dismissed")
+        server.requests.clear()
+        code, document_, _ = await command("query", "Hello", "--server", server.url)
+        assert (code, document_["error"]["kind"]) == (1, "refused")
+        assert "keyring is locked" in document_["error"]["message"]
+        assert keys_of(server) == set()

@@ -79,6 +79,8 @@ def known_document(record: ServerRecord) -> dict[str, Any]:
         "trusted": record.trusted,
         "changed": record.changed or None,
         "mac": record.mac,
+        "key_place": record.key_place or None,
+        "pinned_sha256": record.tls_pin,
     }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from llama_runner.net.gate import MAX_BODY_BYTES, RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
 from llama_runner.runtime import argv
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
+from llama_runner.runtime.memory import MIB, LoadPlan, MemoryNeed, RoomPlan
 from llama_runner.runtime.states import InstanceSnapshot, InstanceState
 from llama_runner.service.api import ControlApi
 from llama_runner.service.listener import allowed_hosts
@@ -57,6 +58,15 @@ class FakeRuntime:
 
     async def unload(self, instance_id: str) -> None:
         self._maybe_fail()
+
+    async def plan(self, model_id: str, options: argv.LoadOptions) -> LoadPlan:
+        self._maybe_fail()
+        room = RoomPlan(MIB, 2 * MIB, (), (), True)
+        return LoadPlan(model_id, MemoryNeed(MIB, 0, 0), room, load_s=1.5, loaded=False)
+
+    def pin(self, instance_id: str, pinned: bool) -> InstanceSnapshot:
+        self._maybe_fail()
+        return replace(READY, pinned=pinned)
 
     def instances(self) -> tuple[InstanceSnapshot, ...]:
         self._maybe_fail()
@@ -136,6 +146,12 @@ async def test_every_call_arrives_as_it_was_meant() -> None:
         assert (await s.client.log("i1", after=4)).lines == ("line 4",)
         assert (await s.client.engine()).path == "/llama-server"
         assert (await s.client.settings())["stress"]["concurrency"] == 4
+        plan = await s.client.plan("m")
+        assert (plan.model, plan.fits, plan.load_s, plan.measured) == ("m", True, 1.5, False)
+        assert (await s.client.pin("i1", True)).pinned
+        s.state.requests.begin("/v1/x", "m", datetime(2026, 1, 2, tzinfo=UTC), streamed=False)
+        (request,) = (await s.client.requests()).requests
+        assert (request.path, request.outcome, request.own_s) == ("/v1/x", "running", None)
         await s.client.unload("i1")
         await s.client.keep(True)
         assert s.state.keep

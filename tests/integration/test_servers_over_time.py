@@ -322,10 +322,13 @@ async def test_a_check_by_hand_does_not_settle_for_a_question_from_before(home: 
         await find.manager.add(server.url, "secret")
         server.routes.clear()
         server.routes.update(model_servers.koboldcpp("k"))
+        await find.manager.check(server.url)
+        server.requests.clear()
+        server.routes["/"] = Reply(hang=True)
         async with asyncio.TaskGroup() as group:
-            await find.manager.check(server.url)
             group.create_task(find.manager.check_all())
-            await asyncio.sleep(0)
+            await until(lambda: "/" in server.paths)
+            del server.routes["/"]
             trusted = await find.manager.trust(server.url)
 
     assert trusted.changed == ""

@@ -161,6 +161,15 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_within(host: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of the networks; a name never is."""
     try:

@@ -10,10 +10,11 @@ from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.browse import BROWSE_S, Offer, browse
 from llama_runner.discovery.examiner import Examiner, Rejected
-from llama_runner.discovery.networks import Network, ScanPlan, is_loopback_host, is_within
+from llama_runner.discovery.networks import Network, ScanPlan, is_address, is_loopback_host, is_within
 from llama_runner.discovery.products import OWN
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
 from llama_runner.discovery.scanner import Address, addresses_of, knock_all
+from llama_runner.net.addresses import host_of, port_of
 from llama_runner.net.connect import ConnectBudget, Knock
 from llama_runner.net.resolver import resolve_once
 from llama_runner.system.interfaces import InterfaceAddress, interface_addresses
@@ -90,7 +91,8 @@ class Scan:
         self._own = interface_addresses()
         self._own_hosts = frozenset(entry.address for entry in self._own) - {_LOOPBACK}
         self._started_ns = clock.now_ns()
-        self._places: dict[str, int] = {}
+        self._hosts = {host: place for place, host in enumerate(plan.hosts)}
+        self._ports = {port: place for place, port in enumerate(plan.ports)}
         self._total = plan.connects
         self._tried = self._unreachable = 0
         self._asked = self._to_ask = 0
@@ -132,15 +134,19 @@ class Scan:
             problems.append(
                 f"{self._unreachable:,} of {self._tried:,} ports could not be asked: no way leads there."
             )
-        last = len(self._places)
         return ScanReport(
             self._tried,
             elapsed_s,
-            tuple(sorted(self._found, key=lambda record: self._places.get(record.base_url, last))),
-            tuple(sorted(self._rejected, key=lambda rejected: self._places.get(rejected.url, last))),
+            tuple(sorted(self._found, key=lambda record: self._place(record.base_url))),
+            tuple(sorted(self._rejected, key=lambda rejected: self._place(rejected.url))),
             stopped,
             tuple(problems),
         )
+
+    def _place(self, base_url: str) -> tuple[int, int]:
+        """Where it stands in the plan; behind it what was found otherwise."""
+        last = len(self._hosts) + len(self._ports)
+        return self._hosts.get(host_of(base_url), last), self._ports.get(port_of(base_url), last)
 
     def tell_end(self) -> None:
         """The last progress, whatever ended it."""
@@ -149,13 +155,12 @@ class Scan:
     # --- which addresses are open -------------------------------------------------------------------------
 
     async def _knock(self) -> None:
-        addresses = addresses_of(await self._resolved(), self._plan.ports)
-        self._total += len(addresses) - self._plan.connects
-        hosts = {host: place for place, host in enumerate(self._plan.hosts)}
-        ordered = sorted(addresses, key=lambda address: hosts[address.host])
-        self._places = {address.base_url: place for place, address in enumerate(ordered)}
+        hosts = await self._resolved()
+        count = len(hosts) * len(self._plan.ports)
+        self._total += count - self._plan.connects
         await knock_all(
-            addresses,
+            addresses_of(hosts, self._plan.ports),
+            workers=count,
             timeout_s=self._plan.connect_timeout_s,
             budget=self._budget,
             on_done=self._knocked,
@@ -164,16 +169,17 @@ class Scan:
     async def _resolved(self) -> list[tuple[str, str]]:
         """Every host with its address. A name is asked once: what it says later does not count (D12)."""
         avoided = [ipaddress.ip_network(text) for text in self._plan.avoided]
-        found = await asyncio.gather(*(resolve_once(host, RESOLVE_S) for host in self._plan.hosts))
-        resolved: list[tuple[str, str]] = []
-        for host, addresses in zip(self._plan.hosts, found, strict=True):
-            if not addresses:
+        names = [host for host in self._plan.hosts if not is_address(host)]
+        found = await asyncio.gather(*(resolve_once(host, RESOLVE_S) for host in names))
+        ips = {host: addresses[0] for host, addresses in zip(names, found, strict=True) if addresses}
+        for host in names:
+            if host not in ips:
                 self._problems.append(f"The name {host} cannot be found.")
-            elif is_within(addresses[0], avoided):
+            elif is_within(ips[host], avoided):
                 self._problems.append(f"{host} is among the addresses that are never scanned.")
-            else:
-                resolved.append((host, addresses[0]))
-        return resolved
+                del ips[host]
+        left_out = set(names) - set(ips)
+        return [(host, ips.get(host, host)) for host in self._plan.hosts if host not in left_out]
 
     def _knocked(self, address: Address, knock: Knock) -> None:
         self._tried += 1
@@ -237,7 +243,9 @@ class Scan:
 
     async def _knock_offered(self, address: Address) -> None:
         timeout_s = self._plan.connect_timeout_s
-        await knock_all((address,), timeout_s=timeout_s, budget=self._budget, on_done=self._knocked)
+        await knock_all(
+            (address,), workers=1, timeout_s=timeout_s, budget=self._budget, on_done=self._knocked
+        )
 
     def _interfaces(self, networks: list[Network]) -> tuple[str, ...]:
         """Our own addresses in the networks: nobody else is asked."""

@@ -1,7 +1,7 @@
 """Which of many host-port pairs accept a TCP connection: one bounded connect each, nothing sent."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llama_runner.net.connect import MAX_SOCKETS, ConnectBudget, Knock, tcp_knock
@@ -25,24 +25,28 @@ class Address:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-def addresses_of(hosts: Iterable[tuple[str, str]], ports: tuple[int, ...]) -> tuple[Address, ...]:
-    """Every pair, the likeliest ports of all hosts first.
+def addresses_of(hosts: Sequence[tuple[str, str]], ports: tuple[int, ...]) -> Iterator[Address]:
+    """Every pair, the likeliest ports of all hosts first; made one at a time, as there are thousands.
 
     Args:
         hosts: Each with the address it has.
     """
-    listed = tuple(hosts)
-    return tuple(Address(host, port, ip) for port in ports for host, ip in listed)
+    return (Address(host, port, ip) for port in ports for host, ip in hosts)
 
 
 async def knock_all(
-    addresses: tuple[Address, ...],
+    addresses: Iterable[Address],
     *,
+    workers: int = MAX_SOCKETS,
     timeout_s: float,
     budget: ConnectBudget,
     on_done: Callable[[Address, Knock], None],
 ) -> None:
-    """Try every address within the budget, telling each result as it comes."""
+    """Try every address within the budget, telling each result as it comes.
+
+    Args:
+        workers: No more than there are addresses need work on them.
+    """
     waiting = iter(addresses)
 
     async def worker() -> None:
@@ -52,5 +56,5 @@ async def knock_all(
             on_done(address, result)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(min(MAX_SOCKETS, len(addresses))):
+        for number in range(min(MAX_SOCKETS, workers)):
             group.create_task(worker(), name=f"knock {number}")

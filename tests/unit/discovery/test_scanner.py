@@ -14,7 +14,7 @@ SECOND_NS = 10**9
 def test_every_pair_comes_once_the_likeliest_port_of_all_hosts_first() -> None:
     hosts = (("127.0.0.1", "127.0.0.1"), ("box.lan", "127.0.0.2"))
 
-    assert addresses_of(hosts, (1, 2)) == (
+    assert tuple(addresses_of(hosts, (1, 2))) == (
         Address("127.0.0.1", 1, "127.0.0.1"),
         Address("box.lan", 1, "127.0.0.2"),
         Address("127.0.0.1", 2, "127.0.0.1"),

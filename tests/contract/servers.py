@@ -117,6 +117,15 @@ def _llama_server_messages(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @contextmanager
+def templated_llama_server(request: pytest.FixtureRequest, template: Path) -> Iterator[Server]:
+    """A real llama-server that renders another chat template than its model's own."""
+    model: Path = request.getfixturevalue("demo_model")
+    options = ("-m", str(model), "--alias", "smol", "-np", "1", "-c", str(CONTEXT_TOKENS))
+    with _llama_server_process(request, *options, "--chat-template-file", str(template)) as url:
+        yield Server(Engine.LLAMA_SERVER, url, "smol")
+
+
+@contextmanager
 def _router(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A real llama-server that starts others: one for each model of a folder, of which one is damaged."""
     model: Path = request.getfixturevalue("demo_model")

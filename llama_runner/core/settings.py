@@ -196,7 +196,7 @@ class DiscoverySettings(Section):
     refresh_s: float = setting(
         60.0,
         title="Check known servers every",
-        help="Pause between two checks of the known servers.",
+        help="How long the answer of a known server counts; one that is gone is asked ever more rarely.",
         unit="s",
         ge=5,
         le=86400,

@@ -328,7 +328,7 @@ def test_another_computer_is_used_only_after_one_yes_that_is_remembered(home: Pa
 def test_several_models_go_to_the_arena_at_once_and_one_to_the_load_test(home: Path) -> None:
     async def work(window: MainWindow) -> None:
         tab = tab_of(window)
-        put(window, lan_server(trusted=True))
+        put(window, lan_server(trusted=True, status=ServerStatus.NOT_CHECKED))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 2)
         table.selectAll()

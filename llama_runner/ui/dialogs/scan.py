@@ -4,6 +4,7 @@ Nothing is sent from here: the dialog hands a checked plan to who opened it (saf
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -75,13 +76,24 @@ def duration_s(plan: ScanPlan) -> float:
 
 
 class ScanDialog(QDialog):
-    """`planned` tells the plan that a person agreed to."""
+    """`planned` tells the plan that a person agreed to.
+
+    Args:
+        interfaces: The networks that this computer is part of; asked in a thread.
+    """
 
     planned = Signal(object)
 
-    def __init__(self, workspace: "Workspace", parent: QWidget) -> None:
+    def __init__(
+        self,
+        workspace: "Workspace",
+        parent: QWidget,
+        *,
+        interfaces: Callable[[], Sequence[Interface]] = own_networks,
+    ) -> None:
         super().__init__(parent)
         self._workspace = workspace
+        self._own_networks = interfaces
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(self.tr("Scan a network"))
         self.setMinimumWidth(WIDTH)
@@ -158,7 +170,7 @@ class ScanDialog(QDialog):
         column.addWidget(self._buttons)
 
     async def _list_interfaces(self) -> None:
-        found = await asyncio.to_thread(own_networks)
+        found = await asyncio.to_thread(self._own_networks)
         for number, interface in enumerate(found):
             self._interfaces.addItem(self._entry(interface, ticked=number == 0))
         if not found:

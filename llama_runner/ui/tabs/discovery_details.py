@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from llama_runner.backends.models import ModelInfo
 from llama_runner.core import format
 from llama_runner.core.text import visible_controls
+from llama_runner.discovery.manager import MAX_NOTE_CHARS
 from llama_runner.discovery.registry import ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.tabs.discovery_facts import model_facts, server_facts
 from llama_runner.ui.tabs.discovery_rows import ModelRow, status_kind, status_text
@@ -20,7 +21,8 @@ from llama_runner.ui.widgets.flow import FlowLayout
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.note_edit import NoteEdit
 
-NOTE_CHARS: Final = 2000
+# How much of somebody else's sentence is shown.
+PROBLEM_CHARS: Final = 2000
 # Narrower and buttons stand below each other; the table needs the room more.
 WIDTH: Final = 320
 USES: Final = ("server-chat", "server-arena", "server-stress")
@@ -62,7 +64,7 @@ class DetailsPanel(QScrollArea):
         self._note = NoteEdit(
             name=self.tr("Note about the server"),
             placeholder=self.tr("Anything to remember about this server. Kept by itself."),
-            most_chars=NOTE_CHARS,
+            most_chars=MAX_NOTE_CHARS,
         )
         self._note.written.connect(self.note_written)
         self._lay_out(
@@ -197,7 +199,7 @@ class DetailsPanel(QScrollArea):
 
 def problem_of(record: ServerRecord) -> str:
     """What is wrong with a server and, where the sentence does not say so, what to do."""
-    problem = visible_controls(record.problem, NOTE_CHARS)
+    problem = visible_controls(record.problem, PROBLEM_CHARS)
     if not problem or record.status is not ServerStatus.OFFLINE:
         return problem
     return f"{problem} {_tr('Start the server and press Check, or remove it.')}"
@@ -207,7 +209,7 @@ def warning_of(record: ServerRecord) -> str:
     """What a person should know before they use a server; empty when there is nothing."""
     if not record.changed:
         return ""
-    changed = visible_controls(record.changed, NOTE_CHARS)
+    changed = visible_controls(record.changed, PROBLEM_CHARS)
     return f"{changed} {_tr('Until you trust it, its key is not sent.')}"
 
 

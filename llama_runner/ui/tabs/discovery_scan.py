@@ -1,6 +1,6 @@
 """Looking for servers: this computer at a click, a network after a dialog; progress, stop, results."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llama_runner.discovery.scan import ScanReport
     from llama_runner.workspace import Workspace
 
-MAX_NAMED: int = 20
+MAX_NAMED: Final = 20
 
 
 class ScanBar(QWidget):
@@ -140,12 +140,17 @@ class ScanBar(QWidget):
             probed=format.count(report.probed),
             time=format.seconds(report.elapsed_s),
         )
-        if report.rejected:
-            words += " · " + self.tr("{n} open ports are no model server").format(n=len(report.rejected))
         self._shell.say(self.tr("Scan stopped: {words}").format(words=words) if report.stopped else words)
+        if report.rejected:
+            self._shell.notify(
+                self.tr("Not model servers, or not ones that are known: {n} open ports").format(
+                    n=format.count(len(report.rejected))
+                ),
+                details=rejected_words(report),
+            )
 
 
 def rejected_words(report: "ScanReport") -> str:
-    """What was open and is no model server, a line each."""
-    lines = [f"{one.url}: {visible_controls(one.reason)}" for one in report.rejected[:MAX_NAMED]]
-    return "\n".join(lines)
+    """What was open and is no model server, and why, in one line: a notice shows no more."""
+    named = [f"{one.url}: {visible_controls(one.reason)}" for one in report.rejected[:MAX_NAMED]]
+    return " ".join(named)

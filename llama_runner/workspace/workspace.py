@@ -210,6 +210,11 @@ def _refuse_unless_usable(record: ServerRecord) -> None:
             )
         case ServerStatus.NEEDS_KEY:
             raise RefusedError(_told(record, "wants an API key"), "Give it with --api-key-file.")
+        case ServerStatus.ERROR if record.changed:
+            raise RefusedError(
+                record.problem,
+                f"Trust it with `llama-runner servers trust {record.base_url}`, if you know why it changed.",
+            )
         case ServerStatus.ERROR:
             raise ProtocolError(record.base_url, _clause(record.problem))
 

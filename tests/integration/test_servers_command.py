@@ -66,6 +66,22 @@ async def test_a_changed_server_is_named_and_can_be_trusted(home: Path) -> None:
     assert after.json()["servers"][0]["engine"] == "vllm"
 
 
+async def test_d13_a_question_to_a_changed_server_says_what_changed_and_sends_no_key(home: Path) -> None:
+    async with simulated(model_servers.vllm("m")) as server:
+        await command("servers", "add", server.url)
+        server.routes.clear()
+        server.routes.update(model_servers.koboldcpp("k"))
+        server.requests.clear()
+
+        done = await command("query", "hi", "--server", server.url, "--api-key", "secret", "--json")
+
+    error = done.json()["error"]
+    assert done.code == 1
+    assert "was vllm and now answers as koboldcpp" in error["message"]
+    assert f"servers trust {server.url}" in error["hint"]
+    assert not [headers for _, _, headers in server.requests if "authorization" in headers]
+
+
 async def test_found_servers_are_removed_together(home: Path) -> None:
     async with simulated(model_servers.vllm("m")) as server:
         await command("discover", "--hosts", server.host, "--ports", str(server.port))

@@ -1,8 +1,7 @@
 """From raw reads to events: the one loop that all backends stream through."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import httpx
@@ -11,7 +10,7 @@ from llama_runner.backends.base import StreamDecoder, WireRequest
 from llama_runner.backends.events import Finished, RequestSent, Started, StreamEvent
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError
-from llama_runner.net.stream import Headers, RawEvent, Read, Sent, stream_raw
+from llama_runner.net.stream import open_answer
 
 # S17: a login page or a proxy's notice; never shown as an answer.
 _WEB_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
@@ -25,43 +24,37 @@ async def stream_events(
 ) -> AsyncGenerator[StreamEvent, None]:
     """RequestSent, Started, then what the decoder makes of the body; the last event is Finished.
 
+    RequestSent comes together with the headers, as only then it is sure that something was sent.
+
     Raises:
         ServerError: Of the transport, the status, or the stream itself, after the events before it.
     """
-    async with aclosing(stream_raw(http, wire, clock)) as raw:
-        async for item in raw:
-            for part in _parts(item):
-                for event in _events(part, wire, decoder):
+    async with open_answer(http, wire, clock) as answer:
+        yield RequestSent(answer.t_send_ns, wire.not_sent)
+        await answer.refuse_unless_plain()
+        if answer.content_type in _WEB_PAGES:
+            raise ProtocolError(wire.url, "it sent a web page")
+        yield Started(answer.t_headers_ns)
+        while data := await answer.read():
+            t_ns = clock.now_ns()
+            for part in _parts(data):
+                for event in decoder.feed(t_ns, part):
                     yield event
                     if isinstance(event, Finished):
                         return
                 if decoder.failure is not None:
                     raise decoder.failure
-                if part is not item:
+                if part is not data:
                     # S10: a view on the same loop has its turn in the middle of a flood.
                     await asyncio.sleep(0)
-    for event in decoder.close(clock.now_ns()):
-        yield event
-    if decoder.failure is not None:
-        raise decoder.failure
+        for event in decoder.close(clock.now_ns()):
+            yield event
+        if decoder.failure is not None:
+            raise decoder.failure
 
 
-def _parts(item: RawEvent) -> Iterator[RawEvent]:
-    """A large read in pieces, with the one stamp of all its bytes; anything else as it is."""
-    if not isinstance(item, Read) or len(item.data) <= SLICE_BYTES:
-        yield item
-        return
-    for start in range(0, len(item.data), SLICE_BYTES):
-        yield Read(item.t_ns, item.data[start : start + SLICE_BYTES])
-
-
-def _events(item: RawEvent, wire: WireRequest, decoder: StreamDecoder) -> list[StreamEvent]:
-    match item:
-        case Sent(t_ns):
-            return [RequestSent(t_ns, wire.not_sent)]
-        case Headers(t_ns):
-            if item.content_type in _WEB_PAGES:
-                raise ProtocolError(wire.url, "it sent a web page")
-            return [Started(t_ns)]
-        case Read(t_ns, data):
-            return decoder.feed(t_ns, data)
+def _parts(data: bytes) -> Sequence[bytes]:
+    """A large read in pieces, which all have its one stamp; any other as it is."""
+    if len(data) <= SLICE_BYTES:
+        return (data,)
+    return [data[start : start + SLICE_BYTES] for start in range(0, len(data), SLICE_BYTES)]

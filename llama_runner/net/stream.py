@@ -1,11 +1,10 @@
-"""One request and its raw answer: when it was sent, when the headers came, and every read with its stamp.
+"""One request and its raw answer: when it was sent, when the headers came, and what can be read of its body.
 
 Knows no dialect and parses nothing.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx
@@ -13,7 +12,13 @@ import httpx
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ProtocolError, UnreachableError
 from llama_runner.net.client import Exchange, current_exchange
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status, translate_errors
+from llama_runner.net.errors import (
+    MAX_ERROR_BODY_BYTES,
+    TRANSPORT_ERRORS,
+    raise_for_status,
+    translate_errors,
+    transport_error,
+)
 
 
 class WireLike(Protocol):
@@ -40,60 +45,6 @@ class WireLike(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The first byte of the request was written; connecting is not part of what follows."""
-
-    t_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """The response's head arrived with a 2xx status."""
-
-    t_ns: int
-    status: int
-    headers: Mapping[str, str] = field(repr=False)  # of any letter case
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, lower case; empty when absent."""
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """One read of the body, stamped before anything looked at it."""
-
-    t_ns: int
-    data: bytes
-
-
-RawEvent = Sent | Headers | Read
-
-
-async def stream_raw(
-    client: httpx.AsyncClient, wire: WireLike, clock: Clock
-) -> AsyncGenerator[RawEvent, None]:
-    """Send `wire` and yield Sent, Headers, then every Read until the body ends.
-
-    Sent is yielded together with Headers, as only then it is sure that something was sent.
-    Closing the iterator closes the connection.
-
-    Args:
-        client: From `net.client.open_http`.
-
-    Raises:
-        ServerError: No connection, a status other than 2xx, a compressed body, or a broken one.
-    """
-    async with open_answer(client, wire, clock) as answer:
-        yield Sent(answer.t_send_ns)
-        await answer.refuse_unless_plain()
-        yield Headers(answer.t_headers_ns, answer.status, answer.headers)
-        while data := await answer.read():
-            yield Read(clock.now_ns(), data)
-
-
 class OpenAnswer:
     """A response whose head arrived and whose body is read piece by piece.
 
@@ -112,14 +63,22 @@ class OpenAnswer:
         self.t_headers_ns = exchange.t_headers_ns
 
     @property
+    def content_type(self) -> str:
+        """The media type without parameters, lower case; empty when absent."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
     async def read(self) -> bytes:
         """What arrived since the last read, at least one byte; empty at the end."""
-        with translate_errors(self._url, answering=True):
+        # Once per token: a context manager would cost as much as the rest of it.
+        try:
             return await self._content.readany()
+        except TRANSPORT_ERRORS as error:
+            raise transport_error(self._url, error, answering=True) from error
 
     async def read_at_most(self, max_bytes: int) -> bytes | None:
         """The whole body, or None when it is longer than `max_bytes`; the rest is not read."""

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import socket
 from collections.abc import Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import httpx
@@ -24,7 +23,7 @@ from llama_runner.net.connect import tcp_check, tcp_open
 from llama_runner.net.fetch import fetch
 from llama_runner.net.ports import pick_free_port
 from llama_runner.net.resolver import PinnedResolver
-from llama_runner.net.stream import Headers, RawEvent, Read, Sent, stream_raw
+from llama_runner.net.stream import OpenAnswer, open_answer
 from tests.fakes.raw_server import raw_server, response
 
 CLOCK = SystemClock()
@@ -38,8 +37,14 @@ class Wire:
     body: bytes = b"{}"
 
 
-async def collect(http: httpx.AsyncClient, wire: Wire) -> list[RawEvent]:
-    return [event async for event in stream_raw(http, wire, CLOCK)]
+async def collect(http: httpx.AsyncClient, wire: Wire) -> tuple[OpenAnswer, list[tuple[int, bytes]]]:
+    """The answer, and all its reads with their stamps."""
+    reads: list[tuple[int, bytes]] = []
+    async with open_answer(http, wire, CLOCK) as answer:
+        await answer.refuse_unless_plain()
+        while data := await answer.read():
+            reads.append((CLOCK.now_ns(), data))
+    return answer, reads
 
 
 async def test_requests_carry_our_name_and_ask_for_plain_bodies() -> None:
@@ -54,13 +59,10 @@ async def test_requests_carry_our_name_and_ask_for_plain_bodies() -> None:
 async def test_a_stream_is_sent_headers_then_reads_in_order_of_time() -> None:
     answer = response(b"abc", content_type="Text/Event-Stream; a=b")
     async with raw_server(lambda n, head: answer) as server, open_http() as http:
-        events = await collect(http, Wire(server.url))
-    sent, headers, *reads = events
-    assert isinstance(sent, Sent)
-    assert isinstance(headers, Headers)
-    assert headers.content_type == "text/event-stream"
-    assert b"".join(read.data for read in reads if isinstance(read, Read)) == b"abc"
-    stamps = [event.t_ns for event in events]
+        got, reads = await collect(http, Wire(server.url))
+    assert got.content_type == "text/event-stream"
+    assert b"".join(data for _, data in reads) == b"abc"
+    stamps = [got.t_send_ns, got.t_headers_ns, *(t_ns for t_ns, _ in reads)]
     assert stamps == sorted(stamps)
 
 
@@ -86,9 +88,9 @@ async def test_the_send_stamp_leaves_the_connecting_out() -> None:
         patch.setattr(client, "PinnedResolver", SlowResolver)
         async with raw_server(lambda n, head: response(b"{}")) as server, open_http() as http:
             began_ns = CLOCK.now_ns()
-            events = await collect(http, Wire(f"http://slow.localhost:{server.port}"))
-    assert (events[0].t_ns - began_ns) / 1e9 >= 0.19
-    assert (events[1].t_ns - events[0].t_ns) / 1e9 < 0.1
+            answer, _ = await collect(http, Wire(f"http://slow.localhost:{server.port}"))
+    assert (answer.t_send_ns - began_ns) / 1e9 >= 0.19
+    assert (answer.t_headers_ns - answer.t_send_ns) / 1e9 < 0.1
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
@@ -221,10 +223,8 @@ async def test_closing_the_iterator_closes_the_connection() -> None:
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     async with server, open_http() as http:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with aclosing(stream_raw(http, Wire(url, body=b""), CLOCK)) as events:
-            async for event in events:
-                if isinstance(event, Read):
-                    break
+        async with open_answer(http, Wire(url, body=b""), CLOCK) as answer:
+            assert await answer.read() == b"abc"
         async with asyncio.timeout(5):
             await closed.wait()
 

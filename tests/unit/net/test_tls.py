@@ -15,7 +15,7 @@ from llama_runner.core.errors import ServerError, TlsError, UnreachableError, Us
 from llama_runner.net.client import Timeouts, open_http
 from llama_runner.net.fetch import fetch
 from llama_runner.net.load import LoadClient
-from llama_runner.net.stream import stream_raw
+from llama_runner.net.stream import open_answer
 from llama_runner.net.tls import parse_fingerprint, peer_certificate, tls_context, wants_tls
 from tests.fakes.certificates import DAY, NOW, Signed, certificate
 from tests.fakes.raw_server import RawServer, raw_server, response
@@ -59,7 +59,8 @@ async def every_way(url: str, pin: str | None = None) -> list[ServerError | None
         except ServerError as error:
             found.append(error)
         try:
-            assert [event async for event in stream_raw(http, Wire(url), CLOCK)]
+            async with open_answer(http, Wire(url), CLOCK) as answer:
+                assert await answer.read()
             found.append(None)
         except ServerError as error:
             found.append(error)

@@ -174,9 +174,10 @@ def _is_worth_keeping(record: ServerRecord, oldest: datetime) -> bool:
 
 
 def _document(records: tuple[ServerRecord, ...]) -> bytes:
-    """The file's bytes; without the models when they would make it too long."""
-    for most in (MAX_MODELS, 0):
-        listed = [_entry(record, most) for record in records]
+    """The file's bytes; without the models, or without what was only found, when they make it too long."""
+    added = tuple(r for r in records if r.source is not ServerSource.FOUND or r.is_marked)
+    for kept, most_models in ((records, MAX_MODELS), (records, 0), (added, 0)):
+        listed = [_entry(record, most_models) for record in kept]
         data = dump_json({"version": FILE_VERSION, "servers": listed}, indent=2)
         if len(data) <= MAX_BYTES:
             break

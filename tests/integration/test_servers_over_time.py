@@ -282,6 +282,18 @@ async def test_the_window_and_a_command_share_one_list(home: Path) -> None:
         assert after.registry.known(LAN).note == "from the window"
 
 
+async def test_what_rounds_of_checks_saw_is_written_while_the_window_is_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_runner.discovery.manager.KEEP_EVERY_S", 0.0)
+    path = SavedServers(home_at(home), SystemClock()).path
+    async with finder(home) as find, simulated(model_servers.vllm("m")) as server:
+        remember(find, server.url)
+        find.manager.start_refreshing()
+
+        await until(lambda: path.exists() and "last_seen_utc" in path.read_text())
+
+
 async def test_instances_of_our_own_service_are_not_written_down(home: Path) -> None:
     async with finder(home) as find:
         find.registry.upsert(

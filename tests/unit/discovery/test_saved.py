@@ -235,6 +235,17 @@ def test_thousands_of_models_neither_fill_the_file_nor_cost_the_servers(saved: S
     assert len(again(saved).load()) == 199
 
 
+def test_what_was_only_found_gives_way_to_what_was_added(
+    saved: SavedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_module, "MAX_BYTES", 10_000)
+    found = tuple(server(f"http://127.0.0.1:{port}", ServerSource.FOUND) for port in range(1, 100))
+
+    saved.keep((*found, MANUAL))
+
+    assert [record.id for record in again(saved).load()] == [MANUAL.id]
+
+
 @pytest.mark.parametrize(
     "name", ["\udc80", "a\x00b", "\u202eevil", "\U0001f468\u200d\U0001f469", "x" * 100_000]
 )

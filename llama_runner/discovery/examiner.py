@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import httpx
 
@@ -31,10 +32,13 @@ from llama_runner.discovery.registry import (
 )
 from llama_runner.net.addresses import host_of, scope_of
 from llama_runner.net.connect import ConnectBudget
-from llama_runner.net.tls import is_about_certificate
+from llama_runner.net.tls import is_about_certificate, wants_tls
 from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
+
+# For a port that answers HTTP with something else: what speaks TLS shakes hands at once.
+HANDSHAKE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +92,24 @@ class Examiner:
         known = self._registry.at(base_url)
         if known is not None and known.source is ServerSource.SERVICE:
             return known
-        examined = await self.examine(known or unchecked(base_url, ServerSource.FOUND), budget)
+        record = known or unchecked(base_url, ServerSource.FOUND)
+        probed = await self._probe(record, budget)
+        if probed.may_want_tls and await _wants_tls(base_url, budget):
+            return await self.identify(base_url.replace("http://", "https://", 1), budget)
+        examined = replace(await self._judged(record, probed), checked_utc=self._clock.utc())
         if examined.status in (ServerStatus.ONLINE, ServerStatus.NEEDS_KEY) or known is not None:
             return examined
         return Rejected(base_url, examined.problem)
 
-    async def examine(self, record: ServerRecord, budget: ConnectBudget | None = None) -> ServerRecord:
-        """The record after asking: what it is, how it is, what it offers. Never raises for what it finds.
-
-        Args:
-            budget: Of the scan that asks, None outside of one.
-        """
+    async def examine(self, record: ServerRecord) -> ServerRecord:
+        """The record after asking: what it is, how it is, what it offers. Never raises for what it finds."""
         if record.source is ServerSource.SERVICE:
             asked = await self._own_instance(record)
         else:
-            asked = await self._asked(record, budget)
+            asked = await self._judged(record, await self._probe(record))
         return replace(asked, checked_utc=self._clock.utc())
 
-    async def _asked(self, record: ServerRecord, budget: ConnectBudget | None) -> ServerRecord:
-        probed = await self._probe(record, budget)
+    async def _judged(self, record: ServerRecord, probed: Probed) -> ServerRecord:
         if isinstance(probed.verdict, NotAServer):
             reason = probed.verdict.reason
             answered = probed.answered or is_about_certificate(reason)
@@ -126,7 +129,7 @@ class Examiner:
             return self._withheld(record, changed) if self._has_key(record) else listed
         return replace(listed, problem=trouble) if trouble else listed
 
-    async def _probe(self, record: ServerRecord, budget: ConnectBudget | None) -> Probed:
+    async def _probe(self, record: ServerRecord, budget: ConnectBudget | None = None) -> Probed:
         """What answers there. A known server that is not itself is asked twice: it may have been slow."""
 
         async def once() -> Probed:
@@ -208,6 +211,11 @@ class Examiner:
             problem="" if len(models) < MAX_MODELS else f"Only the first {MAX_MODELS:,} models are shown.",
             last_seen_utc=self._clock.utc(),
         )
+
+
+async def _wants_tls(base_url: str, budget: ConnectBudget) -> bool:
+    async with budget.request():
+        return await wants_tls(base_url, timeout_s=HANDSHAKE_S)
 
 
 def _named(record: ServerRecord, found: Fingerprint, latency_s: float | None) -> ServerRecord:

@@ -13,6 +13,7 @@ from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.fingerprint import NotAServer, Verdict, next_paths, verdict
 from llama_runner.discovery.products import MODELS
 from llama_runner.net.connect import ConnectBudget
+from llama_runner.net.errors import asks_for_tls
 from llama_runner.net.fetch import INLINE_BYTES, Reply, fetch
 
 # A probe keeps no connection open: a scan would end with hundreds of them.
@@ -26,11 +27,13 @@ class Probed:
     Attributes:
         latency_s: Of the quickest answer, None when there was none.
         answered: Whether any HTTP answer came.
+        may_want_tls: The other side did not keep silent and did not speak HTTP, or said that it wants it.
     """
 
     verdict: Verdict
     latency_s: float | None
     answered: bool
+    may_want_tls: bool = False
 
 
 async def probe(
@@ -49,6 +52,7 @@ async def probe(
     """
     answers: dict[str, ProbeAnswer] = {}
     latencies: list[float] = []
+    odd: list[ServerError] = []
 
     async def ask(path: str) -> None:
         room = budget.request() if budget is not None else nullcontext()
@@ -57,6 +61,8 @@ async def probe(
                 reply = await fetch(http, base_url + path, headers=_HEADERS, timeout_s=timeout_s, clock=clock)
         except ServerError as error:
             answers[path] = ProbeAnswer(failure=_failure(error, timeout_s))
+            if not isinstance(error.__cause__, TimeoutError):
+                odd.append(error)
             return
         headers = {name.lower(): value for name, value in reply.headers.items()}
         answers[path] = await _answer(reply, headers)
@@ -75,13 +81,19 @@ async def probe(
     result = verdict(answers)
     if isinstance(result, NotAServer) and not answered:
         result = NotAServer(next((a.failure for a in answers.values() if a.failure), _no_answer(timeout_s)))
-    return Probed(result, min(latencies, default=None), answered)
+    unclear = (bool(odd) and not answered) or any(map(_asks_for_tls, answers.values()))
+    may_want_tls = isinstance(result, NotAServer) and base_url.startswith("http://") and unclear
+    return Probed(result, min(latencies, default=None), answered, may_want_tls)
 
 
 async def _answer(reply: Reply, headers: dict[str, str]) -> ProbeAnswer:
     if len(reply.body) <= INLINE_BYTES:
         return ProbeAnswer(reply.status, headers, reply.body)
     return await asyncio.to_thread(ProbeAnswer, reply.status, headers, reply.body)
+
+
+def _asks_for_tls(answer: ProbeAnswer) -> bool:
+    return answer.status is not None and asks_for_tls(answer.status, answer.body)
 
 
 def _failure(error: ServerError, timeout_s: float) -> str:

@@ -96,6 +96,11 @@ def _wants_tls(url: str) -> ServerError:
     return TlsError(f"{url} wants encryption.", "Write its address with https://.")
 
 
+def asks_for_tls(status: int, body: bytes) -> bool:
+    """Whether an answer to plain HTTP says that the port is one for https."""
+    return status == 400 and any(phrase in body[:MAX_ERROR_BODY_BYTES] for phrase in _WANTS_TLS)
+
+
 def _is_read_timeout(cause: BaseException) -> bool:
     return not isinstance(cause, aiohttp.ConnectionTimeoutError)
 
@@ -132,7 +137,7 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, endpo
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, endpoint: str) -> ServerError:
     """The error for an HTTP status of 400 or more, with the server's own words where it has some."""
-    if status == 400 and any(phrase in body[:MAX_ERROR_BODY_BYTES] for phrase in _WANTS_TLS):
+    if asks_for_tls(status, body):
         return _wants_tls(endpoint)
     document = _document(body)
     said, kind = error_text(document)

@@ -250,3 +250,34 @@ async def test_r5_hostile_json_is_no_model_list(home: Path) -> None:
     async with finder(home) as find, simulated({"/v1/models": Reply(broken)}) as server:
         report = await scan(find, server)
     assert all(model.id.encode() for record in report.found for model in record.models)
+
+
+async def test_d14_a_scan_finds_encrypted_servers_by_their_own_address(home: Path, tmp_path: Path) -> None:
+    """One whose certificate is accepted is listed; of any other it is said what is wrong with it."""
+    pytest.importorskip("cryptography")
+    from tests.fakes.certificates import certificate
+    from tests.fakes.tls_models import tls_model_server
+
+    async with tls_model_server(certificate("127.0.0.1"), tmp_path) as server, finder(home) as find:
+        plan = plan_scan(SETTINGS, hosts=["127.0.0.1"], ports=[server.port])
+        report = await find.manager.scan(plan)
+
+    assert report.found == ()
+    (rejected,) = report.rejected
+    assert rejected.url == server.url
+    assert rejected.url.startswith("https://")
+    assert "self-signed" in rejected.reason
+    assert not b"".join(server.heads)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"<html>400 The plain HTTP request was sent to HTTPS port</html>",
+        b"Client sent an HTTP request to an HTTPS server.\n",
+    ],
+)
+async def test_d14_a_port_that_says_it_wants_tls_and_has_none_is_not_listed(home: Path, words: bytes) -> None:
+    why, _ = await rejection(home, Reply(words, 400))
+
+    assert "not an LLM server" in why

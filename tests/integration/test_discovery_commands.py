@@ -137,6 +137,22 @@ async def test_discover_takes_a_no_at_the_terminal(home: Path) -> None:
     assert code == 1
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_discover_shows_on_a_terminal_how_far_it_is(home: Path) -> None:
+    screen = Terminal()
+    arguments = ("discover", "--network", "127.0.9.0/27", "--ports")
+    async with simulated(model_servers.ollama("m"), host="127.0.9.1") as server:
+        ports = f"{server.port},1,2,3"
+        code = await asyncio.to_thread(run, (*arguments, ports), stdout=io.StringIO(), stderr=screen)
+
+    assert code == 0
+    assert "of 120 ports looked at, 1 server found" in screen.getvalue()
+
+
 async def test_discover_says_which_name_cannot_be_found(home: Path) -> None:
     done = await command("discover", "--hosts", "nobody.invalid,127.0.0.1", "--ports", "1")
 

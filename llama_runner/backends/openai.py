@@ -10,6 +10,7 @@ from llama_runner.backends.http_backend import MAX_MODELS, HttpBackend
 from llama_runner.backends.models import (
     AUDIO,
     COMPLETION,
+    INSERT,
     THINKING,
     TOOLS,
     VISION,
@@ -32,8 +33,18 @@ _CONTEXT_KEYS: Final = (
     ("max_context_length", ContextSource.TRAINED),
 )
 # Their words for what a model takes and does, translated to ours.
-_MODALITIES: Final = {"image": VISION, "audio": AUDIO}
-_PARAMETERS: Final = {"tools": TOOLS, "reasoning": THINKING}
+_WORDS: Final = {
+    "image": VISION,
+    "vision": VISION,
+    "audio": AUDIO,
+    "tools": TOOLS,
+    "tool_use": TOOLS,
+    "function_calling": TOOLS,
+    "reasoning": THINKING,
+    "thinking": THINKING,
+    "completion_chat": COMPLETION,
+    "completion_fim": INSERT,
+}
 
 # The sampling options of OpenAI's own reference.
 OPENAI_OPTIONS: Final[Mapping[str, str]] = {
@@ -152,11 +163,14 @@ class OpenAIBackend(HttpBackend):
 
 
 def _capabilities(item: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    """From `architecture` and `supported_parameters`, as OpenRouter has them; llama-server has the first."""
+    """From what hosted services say of a model; empty where they say nothing.
+
+    OpenRouter has `architecture.input_modalities` (so has llama-server) and `supported_parameters`, Mistral
+    an object `capabilities`.
+    """
     inputs = as_list(as_object(item.get("architecture")).get("input_modalities"))
     parameters = as_list(item.get("supported_parameters"))
-    if not inputs and not parameters:
-        return ()
-    found = [_MODALITIES[name] for value in inputs if (name := as_text(value)) in _MODALITIES]
-    found += [_PARAMETERS[name] for value in parameters if (name := as_text(value)) in _PARAMETERS]
-    return (COMPLETION, *dict.fromkeys(found))
+    flags = [name for name, on in as_object(item.get("capabilities")).items() if on is True]
+    said = [as_text(word) for word in (*inputs, *parameters, *flags)]
+    found = [_WORDS[word] for word in said if word in _WORDS]
+    return tuple(dict.fromkeys([COMPLETION, *found] if inputs or parameters else found))

@@ -107,9 +107,17 @@ async def test_a_hosted_service_says_what_its_models_take_and_do() -> None:
         "architecture": {"input_modalities": ["text", "image", "audio", "smell", 7]},
         "supported_parameters": ["tools", "reasoning", "seed", None],
     }
-    async with serving(Engine.OPENAI, {"/v1/models": {"data": [item]}}) as backend:
-        (model,) = await backend.list_models()
-    assert model.capabilities == ("completion", "vision", "audio", "tools", "thinking")
+    flags = {"completion_chat": True, "function_calling": True, "vision": False, "fine_tuning": 1}
+    other = {"id": "n", "capabilities": flags, "max_context_length": 32_768}
+    async with serving(
+        Engine.OPENAI, {"/v1/models": {"data": [item, other, {"id": "o", "capabilities": {"x": True}}]}}
+    ) as backend:
+        models = await backend.list_models()
+    assert [model.capabilities for model in models] == [
+        ("completion", "vision", "audio", "tools", "thinking"),
+        ("completion", "tools"),
+        (),
+    ]
 
 
 async def test_a_single_llama_server_model_has_its_capabilities_from_props() -> None:

@@ -4,7 +4,7 @@ Nothing else in the program constructs an HTTP client.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -168,9 +168,12 @@ class _Pair:
 class _Transport(httpx.AsyncBaseTransport):
     """Connections that trust different certificates are kept apart: none is used under another's rule."""
 
-    def __init__(self, max_connections: int | None, pin_of: PinOf) -> None:
+    def __init__(
+        self, max_connections: int | None, pin_of: PinOf, scopes: MutableMapping[str, str] | None
+    ) -> None:
         self._max_connections = max_connections
         self._pin_of = pin_of
+        self._scopes = scopes
         self._pairs: dict[str | None, _Pair] = {}
         self._resolver: PinnedResolver | None = None
 
@@ -194,7 +197,7 @@ class _Transport(httpx.AsyncBaseTransport):
 
     def _open(self, pin: str | None, reuse: bool) -> aiohttp.ClientSession:
         # One for all: what it learnt about a name with the first request counts for every later one (D12).
-        self._resolver = self._resolver or PinnedResolver()
+        self._resolver = self._resolver or PinnedResolver(scopes=self._scopes)
         return open_session(
             max_connections=self._max_connections,
             reuse_connections=reuse,
@@ -207,7 +210,11 @@ DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
 def open_http(
-    timeouts: Timeouts = DEFAULT_TIMEOUTS, *, max_connections: int | None = None, pin_of: PinOf = no_pin
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    *,
+    max_connections: int | None = None,
+    pin_of: PinOf = no_pin,
+    scopes: MutableMapping[str, str] | None = None,
 ) -> httpx.AsyncClient:
     """A client for anything that speaks HTTP. Close it, or use it as an async context manager.
 
@@ -215,9 +222,10 @@ def open_http(
         timeouts: Defaults of every request; a request may bring its own.
         max_connections: None for no limit.
         pin_of: Which certificate a person trusts at an origin; asked at every request.
+        scopes: Where to note how near each name was at its first answer (D12), for others to go by.
     """
     return httpx.AsyncClient(
-        transport=_Transport(max_connections, pin_of),
+        transport=_Transport(max_connections, pin_of, scopes),
         timeout=timeouts.for_httpx(),
         follow_redirects=False,
         trust_env=False,

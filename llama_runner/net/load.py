@@ -55,16 +55,19 @@ class LoadClient:
 
     Args:
         pin: SHA-256 of the one certificate to accept, for https; None for the usual rules.
+        scopes: How near names are, where that is known already (D12).
     """
 
-    def __init__(self, *, clock: Clock, pin: str | None = None) -> None:
+    def __init__(
+        self, *, clock: Clock, pin: str | None = None, scopes: Mapping[str, str] | None = None
+    ) -> None:
         self._clock = clock
         self._pin = pin
-        self._resolver = PinnedResolver()
+        self._resolver = PinnedResolver(scopes=dict(scopes or {}))
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = open_session(reuse_connections=False, pin=self._pin)
+        self._session = open_session(reuse_connections=False, pin=self._pin, resolver=self._resolver)
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import MutableMapping
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -15,11 +16,16 @@ class PinnedResolver(AbstractResolver):
     A name that was on the LAN when its owner typed it, and later points to this machine or out to the
     internet, is refused; one that means this machine by its spelling never points elsewhere. `aiohttp`
     connects to exactly the addresses returned here.
+
+    Args:
+        scopes: How near each name was at its first answer; learnt here, and shared with others who ask.
     """
 
-    def __init__(self, inner: AbstractResolver | None = None) -> None:
+    def __init__(
+        self, inner: AbstractResolver | None = None, scopes: MutableMapping[str, str] | None = None
+    ) -> None:
         self._inner = inner or ThreadedResolver()
-        self._scopes: dict[str, str] = {}
+        self._scopes = {} if scopes is None else scopes
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -1,5 +1,6 @@
 """What the parent hands to a load worker, and the two words it says to it afterwards."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +17,7 @@ class Job:
 
     Attributes:
         tls_pin: SHA-256 of the one certificate to accept; None for the usual rules.
+        scopes: How near the server's name was when this run was asked for (D12); empty for an address.
         wires: One ready request per index of the share, in the same order; their headers hold the key.
     """
 
@@ -25,3 +27,4 @@ class Job:
     wires: tuple[WireRequest, ...] = field(repr=False)
     request_timeout_s: float
     tls_pin: str | None = None
+    scopes: Mapping[str, str] = field(default_factory=dict)

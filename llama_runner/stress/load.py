@@ -74,7 +74,9 @@ class LoadLoop:
         async with asyncio.TaskGroup() as background:
             decoding = background.create_task(self._decode_all(), name="decode")
             beating = background.create_task(self._beat(), name="heartbeat")
-            async with LoadClient(clock=self._clock, pin=self._job.tls_pin) as client:
+            async with LoadClient(
+                clock=self._clock, pin=self._job.tls_pin, scopes=self._job.scopes
+            ) as client:
                 await self._keep_load_up(client, on_stop)
             wall_s = (self._clock.now_ns() - start_ns) / 1e9
             cpu_s = time.process_time() - cpu_start_s

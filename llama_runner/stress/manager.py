@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from llama_runner.backends.base import Backend, Endpoint
@@ -27,6 +27,7 @@ class StressManager:
         workers: Makes the processes of one run; replaced where the load comes from elsewhere.
         max_concurrency: No plan may exceed it.
         cpus: Cores to reckon with; None asks the system.
+        scopes: How near each name was when it was first asked (D12): load goes nowhere else.
 
     Attributes:
         snapshots: The run as it stands, four times a second; the last one of a run has phase "done".
@@ -41,6 +42,7 @@ class StressManager:
         workers: Callable[[], Workers] = SpawnedWorkers,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         cpus: int | None = None,
+        scopes: Mapping[str, str] | None = None,
     ) -> None:
         self.snapshots: Topic[StressSnapshot] = Topic()
         self._connect = connect
@@ -49,6 +51,7 @@ class StressManager:
         self._workers = workers
         self._max_concurrency = max_concurrency
         self._cpus = cpus or os.cpu_count() or 1
+        self._scopes = scopes
         self._run: BurstRun | None = None
 
     @property
@@ -74,6 +77,7 @@ class StressManager:
             clock=self._clock,
             cpus=self._cpus,
             snapshots=self.snapshots,
+            scopes=self._scopes,
         )
         try:
             backend = self._connect(plan.target.endpoint)

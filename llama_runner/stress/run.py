@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,7 @@ from llama_runner.backends.base import Backend
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.topic import Topic
+from llama_runner.net.addresses import host_of
 from llama_runner.stress.health import judge_client
 from llama_runner.stress.job import GO, STOP, Job
 from llama_runner.stress.level import summarise_level
@@ -42,7 +43,14 @@ class BurstRun:
     """
 
     def __init__(
-        self, *, plan: BurstPlan, workers: Workers, clock: Clock, cpus: int, snapshots: Topic[StressSnapshot]
+        self,
+        *,
+        plan: BurstPlan,
+        workers: Workers,
+        clock: Clock,
+        cpus: int,
+        snapshots: Topic[StressSnapshot],
+        scopes: Mapping[str, str] | None = None,
     ) -> None:
         self.ended = asyncio.Event()
         self._plan = plan
@@ -50,6 +58,7 @@ class BurstRun:
         self._clock = clock
         self._cpus = cpus
         self._snapshots = snapshots
+        self._scopes = scopes or {}
         self._counts = LiveCounts(plan.total_requests)
         self._reports: list[WorkerReport] = []
         self._phase = "starting"
@@ -87,6 +96,7 @@ class BurstRun:
 
     def _jobs(self, backend: Backend, seed: int) -> list[Job]:
         plan = self._plan
+        host = host_of(plan.target.endpoint.base_url)
         workers = worker_count(plan.concurrency, self._cpus)
         return [
             Job(
@@ -96,6 +106,7 @@ class BurstRun:
                 wires=tuple(backend.encode(request_of(plan, seed, index)) for index in share.indices),
                 request_timeout_s=plan.request_timeout_s,
                 tls_pin=plan.target.endpoint.tls_pin,
+                scopes={host: self._scopes[host]} if host in self._scopes else {},
             )
             for share in shares(plan.concurrency, plan.total_requests, workers)
         ]

@@ -5,7 +5,7 @@ service that is ours unless it is to keep serving.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -47,6 +47,7 @@ class Workspace:
     Attributes:
         config: The settings with what was wrong in their file.
         registry: The one list of servers.
+        scopes: How near each host name was at its first answer (D12).
         service: The local service; nothing starts it but what needs it.
     """
 
@@ -59,6 +60,7 @@ class Workspace:
         clock: Clock,
         registry: ServerRegistry,
         http: httpx.AsyncClient,
+        scopes: Mapping[str, str],
     ) -> None:
         self.home = home
         self.demo = demo
@@ -66,6 +68,7 @@ class Workspace:
         self.http = http
         self.config: Loaded[AppConfig] = load_app_config(home)
         self.registry = registry
+        self.scopes = scopes
         self.discovery = DiscoveryManager(
             registry=self.registry,
             http=http,
@@ -126,6 +129,7 @@ class Workspace:
             home=self.home,
             clock=self.clock,
             max_concurrency=self.settings.stress.max_concurrency,
+            scopes=self.scopes,
         )
 
     @cached_property
@@ -245,7 +249,8 @@ async def open_workspace(
         keep_serving: Whether a service that is started stays afterwards; None asks the settings.
     """
     registry = ServerRegistry()
-    async with open_http(pin_of=registry.tls_pin_of) as http:
+    scopes: dict[str, str] = {}
+    async with open_http(pin_of=registry.tls_pin_of, scopes=scopes) as http:
         workspace = Workspace(
             home=home,
             demo=demo,
@@ -253,6 +258,7 @@ async def open_workspace(
             clock=clock or SystemClock(),
             registry=registry,
             http=http,
+            scopes=scopes,
         )
         try:
             yield workspace

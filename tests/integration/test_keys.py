@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from keyring.backends import fail
 from keyring.errors import KeyringLocked
 
-from llama_runner.backends.base import Endpoint, Engine, Target
+from llama_runner.backends.base import Endpoint, Engine, Target, WireRequest
 from llama_runner.backends.registry import connect
 from llama_runner.cli import app
 from llama_runner.core.clock import SystemClock
@@ -26,6 +26,7 @@ from llama_runner.discovery.registry import ServerStatus
 from llama_runner.net.client import open_http
 from llama_runner.net.fetch import fetch
 from llama_runner.net.load import LoadClient
+from llama_runner.stress.manager import StressManager
 from llama_runner.stress.plan import BurstPlan, request_of
 from llama_runner.workspace import Workspace, open_workspace
 from tests.fakes import model_servers
@@ -189,6 +190,53 @@ async def test_d12_a_name_that_means_this_machine_never_means_another(
         with pytest.raises(UnreachableError):
             await fetch(http, f"http://{name}:8080/v1/models", headers={"Authorization": BEARER})
     assert Moving.asked
+
+
+async def test_d12_a_load_worker_goes_by_what_was_known_of_a_name_before_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody's load is turned on a machine that its target's name was pointed to meanwhile."""
+    monkeypatch.setattr("llama_runner.net.resolver.ThreadedResolver", Moving)
+    Moving.answers, Moving.asked = ("192.168.1.9",), 0
+    headers = {"Authorization": BEARER}
+    async with LoadClient(clock=SystemClock(), scopes={"box.test": "loopback"}) as client:
+        for scheme in ("http", "https"):
+            wire = WireRequest("POST", f"{scheme}://box.test:8080/v1/chat/completions", headers, b"{}")
+            raw = await client.send(wire, timeout_s=5)
+            assert isinstance(raw.error, UnreachableError)
+            assert raw.t_send_ns is None
+    assert Moving.asked
+
+
+@pytest.mark.parametrize(("scope", "went_well"), [("loopback", 2), ("private", 0)])
+async def test_d12_load_workers_are_told_what_this_program_knows_of_the_name(
+    home: Path, scope: str, went_well: int
+) -> None:
+    create_folders(home_at(home))
+    clock, scopes = SystemClock(), {"localhost": scope}
+    async with raw_server(lambda n, head: answer(head)) as server, open_http() as http:
+        manager = StressManager(
+            connect=lambda endpoint: connect(endpoint, http=http, clock=clock),
+            home=home_at(home),
+            clock=clock,
+            scopes=scopes,
+        )
+        endpoint = Endpoint(f"http://localhost:{server.port}", Engine.OPENAI, KEY)
+        plan = BurstPlan(
+            target=Target(endpoint, "tiny", "tiny"),
+            prompt="Hello",
+            concurrency=1,
+            total_requests=2,
+            max_tokens=4,
+        )
+        report = await manager.run(plan)
+        assert report.levels[0].requests.ok == went_well
+
+
+async def test_d12_what_the_program_learnt_of_a_name_is_there_for_its_load_workers(home: Path) -> None:
+    async with raw_server(lambda n, head: answer(head)) as server, workspace_at(home) as workspace:
+        await workspace.discovery.ask(f"http://localhost:{server.port}")
+        assert workspace.scopes == {"localhost": "loopback"}
 
 
 # --- over restarts -----------------------------------------------------------------------------------------

@@ -82,10 +82,8 @@ async def test_the_send_stamp_leaves_the_connecting_out() -> None:
         async def close(self) -> None:
             return None
 
-    import llama_runner.net.client as client
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "PinnedResolver", SlowResolver)
+        patch.setattr("llama_runner.net.resolver.ThreadedResolver", SlowResolver)
         async with raw_server(lambda n, head: response(b"{}")) as server, open_http() as http:
             began_ns = CLOCK.now_ns()
             answer, _ = await collect(http, Wire(f"http://slow.localhost:{server.port}"))

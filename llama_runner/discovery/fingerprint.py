@@ -80,7 +80,7 @@ def next_paths(answers: Answers) -> tuple[str, ...]:
     known = _recognise(answers)
     if known is not None:
         return tuple(path for path in _still_to_ask(known, answers) if path not in answers)
-    stages = (MARK_STAGE, OLLAMA_STAGE, (*LAST_STAGE, *_conditional(answers)))
+    stages = ((*MARK_STAGE, *_conditional(answers)), OLLAMA_STAGE, LAST_STAGE)
     return next((stage for stage in stages if stage[0] not in answers), ())
 
 

@@ -312,3 +312,10 @@ def test_a_gateway_is_not_taken_for_the_server_behind_it(key: bool) -> None:
     found = named({**behind, "/": Reply(b"AI Gateway says hey!", headers={"Server": "llama.cpp"})})
 
     assert (found.engine, found.product) == (Engine.OPENAI, "portkey")
+
+
+def test_a_locked_vllm_is_asked_for_its_version_early() -> None:
+    """A busy one has no time for three rounds of questions."""
+    refusal = ProbeAnswer(401, {"server": "uvicorn"}, b'{"error":"Unauthorized"}')
+
+    assert "/version" in next_paths({"/": ProbeAnswer(404, {"server": "uvicorn"}), "/v1/models": refusal})

@@ -11,6 +11,7 @@ from llama_runner.core.errors import UsageError
 from llama_runner.core.settings import DiscoverySettings
 from llama_runner.core.text import NAME_LIMIT, visible_controls
 from llama_runner.discovery.networks import plan_scan
+from llama_runner.discovery.products import FIRST_STAGE, LAST_STAGE, MARK_STAGE
 from llama_runner.discovery.registry import ServerStatus
 from llama_runner.discovery.scan import MAX_PROBES
 from tests.fakes import model_servers
@@ -240,6 +241,22 @@ def test_d17_networks_that_are_not_ones_own_are_refused_and_nothing_is_sent(netw
     """No plan, no scan: `DiscoveryManager.scan` takes nothing else."""
     with pytest.raises(UsageError):
         plan_scan(DiscoverySettings(), networks=[network])
+
+
+async def test_r10_a_probe_reads_known_paths_says_who_it_is_and_keeps_nothing_open(home: Path) -> None:
+    async with finder(home) as find, simulated(model_servers.mlx_lm("m")) as server:
+        await scan(find, server)
+
+    probes = [
+        request for request in server.requests if request[1] in (*FIRST_STAGE, *MARK_STAGE, *LAST_STAGE)
+    ]
+    assert len(probes) > 10
+    assert {method for method, _, _ in server.requests} == {"GET"}
+    for _, _, headers in server.requests:
+        assert headers["user-agent"].startswith("llama-runner/")
+        assert not {"authorization", "x-api-key", "cookie", "origin", "referer"} & set(headers)
+    # The last one is the backend's, which asks for the list.
+    assert all(headers["connection"] == "close" for _, _, headers in server.requests[:-1])
 
 
 async def test_r5_hostile_json_is_no_model_list(home: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,17 @@ async def test_our_own_service_is_not_listed_as_a_stranger(home: Path, tmp_path:
 
     assert done.stdout == "No model server was found.\n"
     assert f"Not listed: {service.url}: It is Llama Runner itself." in done.stderr
+
+
+async def test_a_listener_of_ours_with_models_is_not_listed_as_a_stranger_either(home: Path) -> None:
+    ours = {
+        path: replace(reply, headers={**reply.headers, "X-Llama-Runner": "1.0; step=local"})
+        for path, reply in model_servers.ollama("m").items()
+    }
+    async with simulated(ours, host="127.0.0.1") as server:
+        done = await command("discover", "--ports", str(server.port))
+
+    assert f"Not listed: {server.url}: It is Llama Runner itself." in done.stderr
 
 
 async def test_servers_are_added_listed_checked_and_removed(home: Path) -> None:

@@ -10,6 +10,10 @@ from aiohttp.resolver import ThreadedResolver
 from llama_runner.net.addresses import is_loopback, scope_of
 
 
+class NameMovedError(OSError):
+    """A name leads elsewhere than it did when it was first asked, or than its spelling says."""
+
+
 class PinnedResolver(AbstractResolver):
     """Answers for a name only with addresses as near as those of its first answer.
 
@@ -38,7 +42,7 @@ class PinnedResolver(AbstractResolver):
         scope = self._scopes.setdefault(host, first)
         near = [result for result in results if scope_of(result["host"]) == scope]
         if not near:
-            raise OSError(None, "the name now points elsewhere than when it was first asked")
+            raise NameMovedError(None, "the name now points elsewhere than when it was first asked")
         return near
 
     async def close(self) -> None:

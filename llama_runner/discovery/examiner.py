@@ -32,7 +32,7 @@ from llama_runner.discovery.registry import (
 )
 from llama_runner.net.addresses import host_of, scope_of
 from llama_runner.net.connect import ConnectBudget
-from llama_runner.net.tls import is_about_certificate, wants_tls
+from llama_runner.net.tls import is_about_tls, wants_tls
 from llama_runner.system.neighbours import read_neighbours
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Examiner:
     async def _judged(self, record: ServerRecord, probed: Probed) -> ServerRecord:
         if isinstance(probed.verdict, NotAServer):
             reason = probed.verdict.reason
-            answered = probed.answered or is_about_certificate(reason)
+            answered = probed.answered or is_about_tls(reason)
             status = ServerStatus.ERROR if answered else ServerStatus.OFFLINE
             return replace(record, status=status, latency_s=None, problem=reason)
         # Only now that something answers: a locked keyring asks its user.

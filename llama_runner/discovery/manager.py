@@ -35,7 +35,7 @@ from llama_runner.discovery.wake import WAKE_PORT, magic_packet, parse_mac, wake
 from llama_runner.net.addresses import parse_server_url
 from llama_runner.net.broadcast import broadcast
 from llama_runner.net.keys import parse_api_key
-from llama_runner.net.tls import PeerCertificate, parse_fingerprint, peer_certificate, wants_tls
+from llama_runner.net.tls import PeerCertificate, parse_fingerprint, peer_certificate, tls_wanted, wants_tls
 from llama_runner.system.interfaces import interface_addresses
 from llama_runner.system.neighbours import read_neighbours
 
@@ -194,7 +194,7 @@ class DiscoveryManager:
         # Offline: nothing came that was HTTP.
         offline = examined.status is ServerStatus.OFFLINE
         if offline and await wants_tls(base_url, timeout_s=self._settings().probe_timeout_s):
-            problem = f"{base_url} wants encryption: write its address with https://."
+            problem = tls_wanted(base_url).message
             return replace(examined, status=ServerStatus.ERROR, problem=problem)
         return examined
 

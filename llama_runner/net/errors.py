@@ -20,13 +20,13 @@ from llama_runner.core.errors import (
     ProtocolError,
     RefusedError,
     ServerError,
-    TlsError,
     TruncatedError,
     UnreachableError,
 )
 from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 from llama_runner.core.text import visible_controls
-from llama_runner.net.tls import tls_error
+from llama_runner.net.resolver import NameMovedError
+from llama_runner.net.tls import tls_error, tls_wanted
 
 # An error body is a sentence or two; beyond this it is a web page or an attack.
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -79,7 +79,7 @@ def transport_error(url: str, error: Exception, *, answering: bool = False) -> S
             f"{url} stopped answering.", "Check that the server is not stuck, then try again."
         )
     if isinstance(cause, (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError)):
-        return _wants_tls(url) if _is_tls_alert(cause) else ProtocolError(url, "it does not speak HTTP")
+        return tls_wanted(url) if _is_tls_alert(cause) else ProtocolError(url, "it does not speak HTTP")
     if answering:
         return TruncatedError(
             f"{url} closed the connection in the middle of its answer.", "Send the message again."
@@ -92,10 +92,6 @@ def _is_tls_alert(cause: BaseException) -> bool:
     return "\\x15\\x03" in str(getattr(cause, "message", ""))
 
 
-def _wants_tls(url: str) -> ServerError:
-    return TlsError(f"{url} wants encryption.", "Write its address with https://.")
-
-
 def asks_for_tls(status: int, body: bytes) -> bool:
     """Whether an answer to plain HTTP says that the port is one for https."""
     return status == 400 and any(phrase in body[:MAX_ERROR_BODY_BYTES] for phrase in _WANTS_TLS)
@@ -106,6 +102,11 @@ def _is_read_timeout(cause: BaseException) -> bool:
 
 
 def _unreachable_text(url: str, cause: BaseException) -> tuple[str, str]:
+    if isinstance(getattr(cause, "os_error", cause), NameMovedError):
+        return (
+            f"The name in {url} leads elsewhere than it should, so nothing is sent there.",
+            "Check who gives out names in your network (DNS), or give the address in numbers.",
+        )
     if isinstance(cause, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return f"The name in {url} cannot be found.", "Check the spelling of the address."
     if isinstance(cause, (TimeoutError, httpx.TimeoutException)):
@@ -138,7 +139,7 @@ def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, endpo
 def status_error(status: int, headers: Mapping[str, str], body: bytes, endpoint: str) -> ServerError:
     """The error for an HTTP status of 400 or more, with the server's own words where it has some."""
     if asks_for_tls(status, body):
-        return _wants_tls(endpoint)
+        return tls_wanted(endpoint)
     document = _document(body)
     said, kind = error_text(document)
     return error_for(status, said, kind, endpoint, retry_after_s=retry_after_s(headers))

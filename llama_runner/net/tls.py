@@ -48,8 +48,10 @@ _NO_TLS: Final = frozenset(
 )
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 PEEK_TIMEOUT_S: Final = 5.0
-# How every sentence begins that a look at the certificate answers.
+# How every sentence begins that a look at the certificate answers, and how the others end.
 _ABOUT: Final = "The certificate of "
+_WANTS: Final = " wants encryption: write its address with https://."
+_LACKS: Final = " answers without encryption: if that is meant to be so, write its address with http://."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,19 @@ def is_about_certificate(message: str) -> bool:
     return message.startswith(_ABOUT)
 
 
+def is_about_tls(message: str) -> bool:
+    """Whether a message says that encryption is what failed, though something answers."""
+    return is_about_certificate(message) or message.endswith((_WANTS, _LACKS))
+
+
+def tls_wanted(url: str) -> TlsError:
+    """The error when plain HTTP is spoken to a server that wants https."""
+    return TlsError(f"{_address(url)}{_WANTS}")
+
+
 def tls_error(url: str, cause: BaseException) -> TlsError | None:
     """The error when encryption is what failed (D14), None when it was something else."""
-    url = "/".join(url.split("/", 3)[:3])
+    url = _address(url)
     if isinstance(cause, aiohttp.ServerFingerprintMismatch):
         return TlsError(
             f"{_ABOUT}{url} is another one than the one that was trusted.",
@@ -122,10 +134,12 @@ def tls_error(url: str, cause: BaseException) -> TlsError | None:
     # Unset unless OpenSSL itself raised it.
     reason: str = getattr(inner, "reason", None) or "no reason given"
     if reason in _NO_TLS:
-        return TlsError(
-            f"{url} answers without encryption.", "If that is meant to be so, write its address with http://."
-        )
+        return TlsError(f"{url}{_LACKS}")
     return _failed(url, reason)
+
+
+def _address(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _failed(url: str, reason: str) -> TlsError:

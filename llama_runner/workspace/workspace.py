@@ -27,7 +27,7 @@ from llama_runner.discovery.manager import DiscoveryManager
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerStatus, target_label
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.net.client import open_http
-from llama_runner.net.tls import is_about_certificate
+from llama_runner.net.tls import is_about_certificate, is_about_tls
 from llama_runner.workspace.choice import choose_local, choose_remote
 from llama_runner.workspace.service_link import ServiceLink
 
@@ -201,12 +201,12 @@ class Workspace:
 
 
 def _refuse_unless_usable(record: ServerRecord) -> None:
-    if record.status is not ServerStatus.ONLINE and is_about_certificate(record.problem):
-        raise TlsError(
-            record.problem,
-            f"Look at it with `llama-runner servers certificate {record.base_url}`; you can trust it there.",
-            certificate=True,
+    if record.status is not ServerStatus.ONLINE and is_about_tls(record.problem):
+        certificate = is_about_certificate(record.problem)
+        look = (
+            f"Look at it with `llama-runner servers certificate {record.base_url}`; you can trust it there."
         )
+        raise TlsError(record.problem, look if certificate else "", certificate=certificate)
     match record.status:
         case ServerStatus.OFFLINE:
             raise UnreachableError(

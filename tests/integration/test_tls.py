@@ -126,6 +126,9 @@ async def test_d14_an_http_address_of_an_https_server_is_said_to_be_that(home: P
         assert record.status is ServerStatus.ERROR
         assert "wants encryption" in record.problem
         assert "https://" in record.problem
+        with pytest.raises(TlsError, match="wants encryption") as refused:
+            await workspace.resolve_endpoint(record.base_url, KEY)
+        assert not refused.value.certificate
         assert server.heads == [b""] * len(server.heads)
 
 

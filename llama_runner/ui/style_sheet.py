@@ -51,6 +51,7 @@ QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $ho
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus { border: 1px solid $accent; }
 QToolButton[flat="true"]:checked { background: $selection; }
 QToolButton::menu-indicator { image: none; }
+QLineEdit > QToolButton { background: transparent; border: none; padding: 0; min-height: 0; }
 
 QLineEdit, QPlainTextEdit, QTextEdit, QTextBrowser { background: $surface; color: $text;
     border: 1px solid $border; border-radius: 6px;

@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
 from llama_runner.cli.app import split_common
 from llama_runner.ui.main_window import MainWindow
 from tests.e2e.hands import Hands, text_of
+from tests.e2e.newcomer import newcomer
 from tests.e2e.trouble import TROUBLES
 
 Report = dict[str, Any]
@@ -151,7 +152,8 @@ async def kill_me(hands: Hands, window: MainWindow, report: Report) -> None:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    scenario.__name__: scenario for scenario in (first_light, close_while_streaming, demo, kill_me, *TROUBLES)
+    scenario.__name__: scenario
+    for scenario in (first_light, close_while_streaming, demo, kill_me, newcomer, *TROUBLES)
 }
 
 

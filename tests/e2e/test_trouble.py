@@ -209,7 +209,7 @@ def test_servers_that_are_not_there_break_off_or_die_say_so_and_keep_what_came(
     added, chat = report["added"], report["chat"]
     assert added["closed"].startswith("Nothing listens at http://127.0.0.1:")
     assert added["silent"].startswith("No answer within 2 s.")
-    assert all("Start the server and press Check" in added[kind] for kind in ("closed", "silent"))
+    assert all("Start the server, or put its address right" in added[kind] for kind in ("closed", "silent"))
     assert "Give it as http://host:port" in added["ftp"]
     assert "w1 w2 w3 w4 w5" in chat["cut"] and "Incomplete: " in chat["cut"]
     assert "w1 w2 w3" in chat["killed"] and "closed the connection in the middle" in chat["killed"]

@@ -386,7 +386,7 @@ def test_rows_show_what_is_known_and_the_filter_looks_through_all_of_it(home: Pa
             field.setText(text)
             assert table.model().rowCount() == shown
         count = by_name(tab, PlainLabel, "How many are shown")
-        assert count.text() == "2 models on 2 servers"
+        assert count.text() == "Models: 2, servers: 2"
 
     use_tab(home, work)
 

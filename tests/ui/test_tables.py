@@ -146,3 +146,14 @@ def test_a_thousand_scattered_changes_are_told_as_one(table: DataTable[Row]) -> 
 def test_rows_with_the_same_key_are_all_shown(table: DataTable[Row]) -> None:
     table.set_rows((Row("a", 1.0), Row("a", 2.0)))
     assert table.model().rowCount() == 2
+
+
+def test_columns_fit_what_comes_unless_a_person_sized_them(table: DataTable[Row], qtbot: QtBot) -> None:
+    narrow = table.columnWidth(1)
+    table.set_rows([Row("a", 123_456_789.0)])
+    qtbot.waitUntil(lambda: table.columnWidth(1) > narrow)
+    table.horizontalHeader().resizeSection(1, 50)
+    table.set_rows([Row("a", 1.0), Row("b", 123_456_789_123.0)])
+    qtbot.wait(20)
+    assert table.columnWidth(1) == 50
+    assert table.columnWidth(0) == table.viewport().width() - 50

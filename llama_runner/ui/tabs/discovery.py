@@ -55,7 +55,7 @@ class DiscoveryTab(QWidget):
         self.table: DataTable[ModelRow] = DataTable(
             columns(shell.theme), lambda row: row.key, name=self.tr("Servers and models"), search=search_text
         )
-        choice = Choice(lambda: self.table.selected)
+        choice = Choice(lambda: self.table.selected, workspace.registry)
         self._use = UseActions(workspace, shell, choice, parent=self)
         self._care = CareActions(workspace, shell, choice, parent=self)
         trust = TrustActions(workspace, shell, choice, parent=self)
@@ -77,7 +77,7 @@ class DiscoveryTab(QWidget):
         self.filter.setPlaceholderText(self.tr("Filter (Ctrl+F)"))
         self.filter.setAccessibleName(self.tr("Filter servers and models"))
         self.filter.setClearButtonEnabled(True)
-        self.filter.setMaximumWidth(self.filter.fontMetrics().averageCharWidth() * FILTER_CHARS)
+        self.filter.setFixedWidth(self.filter.fontMetrics().averageCharWidth() * FILTER_CHARS)
         self._count = PlainLabel(muted=True)
         self._count.setAccessibleName(self.tr("How many are shown"))
 
@@ -235,7 +235,7 @@ class DiscoveryTab(QWidget):
         shown, rows = self.table.rows_model.shown, self.table.rows_model.rows
         models = sum(row.info is not None for row in rows)
         servers = len({row.record.id for row in rows})
-        words = self.tr("{models} models on {servers} servers").format(
+        words = self.tr("Models: {models}, servers: {servers}").format(
             models=format.count(models), servers=format.count(servers)
         )
         if len(shown) < len(rows):

@@ -6,7 +6,7 @@ from typing import Final
 from PySide6.QtCore import QCoreApplication
 
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.discovery.registry import ServerRecord, ServerSource, ServerStatus
+from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.discovery_rows import ModelRow
 from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability
@@ -24,10 +24,12 @@ class Choice:
 
     Args:
         chosen: Gives them.
+        registry: Knows their servers as they are now; a table is a moment behind.
     """
 
-    def __init__(self, chosen: Callable[[], Sequence[ModelRow]]) -> None:
+    def __init__(self, chosen: Callable[[], Sequence[ModelRow]], registry: ServerRegistry) -> None:
         self._chosen = chosen
+        self._registry = registry
 
     @property
     def rows(self) -> Sequence[ModelRow]:
@@ -43,7 +45,8 @@ class Choice:
     @property
     def records(self) -> tuple[ServerRecord, ...]:
         """Their servers, each once."""
-        return tuple({row.record.id: row.record for row in self._chosen()}.values())
+        shown = {row.record.id: row.record for row in self._chosen()}
+        return tuple(self._registry.get(server_id) or record for server_id, record in shown.items())
 
     @property
     def record(self) -> ServerRecord | None:

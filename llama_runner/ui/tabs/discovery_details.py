@@ -200,9 +200,11 @@ class DetailsPanel(QScrollArea):
 def problem_of(record: ServerRecord) -> str:
     """What is wrong with a server and, where the sentence does not say so, what to do."""
     problem = visible_controls(record.problem, PROBLEM_CHARS)
+    if problem and record.status is ServerStatus.NEEDS_KEY:
+        return f"{problem} {_tr('Give it with the button API key.')}"
     if not problem or record.status is not ServerStatus.OFFLINE:
         return problem
-    return f"{problem} {_tr('Start the server and press Check, or remove it.')}"
+    return f"{problem} {_tr('Start the server, or put its address right, then press Check.')}"
 
 
 def warning_of(record: ServerRecord) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QPushButton, QWidget
 from shiboken6 import isValid
 
 from llama_runner.core import format
@@ -60,9 +60,10 @@ class ScanBar(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(SPACE_S)
-        for widget in (self._here, self._network, self._add):
-            row.addWidget(widget)
+        row.addWidget(self._here)
+        row.addWidget(self._network)
         row.addWidget(self._busy, 1)
+        row.addWidget(self._add)
         row.addStretch(0)
 
     def _button(self, text: str, hint: str, *, primary: bool = False) -> QPushButton:
@@ -94,9 +95,7 @@ class ScanBar(QWidget):
         discovery = self._workspace.discovery
         if discovery.scanning:
             return
-        for button in (self._here, self._network):
-            button.setEnabled(False)
-        self._busy.begin(self.tr("Looking at known ports"))
+        self._show_running(True)
         try:
             report = await discovery.scan(plan)
         except LlamaRunnerError as error:
@@ -106,9 +105,22 @@ class ScanBar(QWidget):
             self.ended.emit(report)
         finally:
             if isValid(self):
-                self._busy.end()
-                for button in (self._here, self._network):
-                    button.setEnabled(True)
+                self._show_running(False)
+
+    def _show_running(self, running: bool) -> None:
+        """Progress and stop stand where the start is; the keyboard's focus follows."""
+        buttons = (self._here, self._network)
+        leaving = buttons if running else (self._busy,)
+        focus = QApplication.focusWidget()
+        had_focus = focus is not None and any(w is focus or w.isAncestorOf(focus) for w in leaving)
+        if running:
+            self._busy.begin(self.tr("Looking at known ports"))
+        for button in buttons:
+            button.setVisible(not running)
+        if had_focus:
+            (self._busy if running else self._here).setFocus()
+        if not running:
+            self._busy.end()
 
     @async_slot
     async def _stop(self) -> None:
@@ -121,9 +133,9 @@ class ScanBar(QWidget):
         if not discovery.scanning or progress is None or progress.phase == "done":
             return
         words = (
-            self.tr("{done} of {total} connects, {found} found")
+            self.tr("{done} of {total}, {found} found")
             if progress.phase == "connect"
-            else self.tr("{done} of {total} open ports asked, {found} found")
+            else self.tr("{done} of {total} asked, {found} found")
         )
         self._busy.progress(
             progress.done / progress.total if progress.total else None,

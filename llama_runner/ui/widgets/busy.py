@@ -24,6 +24,7 @@ class BusyBar(QWidget):
         self._stop = QPushButton(self.tr("Stop"))
         self._stop.setAccessibleName(self.tr("Stop: {action}").format(action=name))
         self._stop.clicked.connect(self._ask_to_stop)
+        self.setFocusProxy(self._stop)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(SPACE_S)

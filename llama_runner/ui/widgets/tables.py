@@ -39,6 +39,13 @@ class DataTable(QTableView, Generic[R]):
     ) -> None:
         super().__init__(parent)
         self.rows_model: RowsModel[R] = RowsModel(columns, key, self, search=search)
+        self._by_hand: set[int] = set()
+        self._fitting = False
+        # Many changes in one turn of the loop are fitted once.
+        self._fit_timer = QTimer(self)
+        self._fit_timer.setSingleShot(True)
+        self._fit_timer.setInterval(0)
+        self._fit_timer.timeout.connect(self._fit_columns)
         self.setModel(self.rows_model)
         self.setAccessibleName(name)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -56,6 +63,7 @@ class DataTable(QTableView, Generic[R]):
         self._add_copy_action()
         self.selectionModel().selectionChanged.connect(lambda *_: self.chosen.emit())
         self.rows_model.modelReset.connect(self.chosen)
+        self._fit_timer.start()
 
     def _set_up_header(self) -> None:
         header = self.horizontalHeader()
@@ -64,22 +72,39 @@ class DataTable(QTableView, Generic[R]):
         header.setMinimumSectionSize(MIN_COLUMN_PX)
         for number, column in enumerate(self.rows_model.columns):
             # Not Qt's Stretch: that squeezes to nothing where it should scroll.
-            fixed = column.stretch or column.narrow
-            mode = QHeaderView.ResizeMode.Fixed if fixed else QHeaderView.ResizeMode.ResizeToContents
-            header.setSectionResizeMode(number, mode)
             if column.narrow:
                 self.setColumnWidth(number, MIN_COLUMN_PX)
+                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
         # Long lists are not measured row by row.
         header.setResizeContentsPrecision(64)
+        header.sectionResized.connect(self._section_resized)
+        model = self.rows_model
+        for told in (model.rowsInserted, model.rowsRemoved, model.dataChanged, model.modelReset):
+            told.connect(self._fit_timer.start)
+
+    def _section_resized(self, number: int) -> None:
+        """A column that a person made wider or narrower stays so."""
+        if not self._fitting:
+            self._by_hand.add(number)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Give the stretching columns what is left."""
         super().resizeEvent(event)
+        self._fit_columns(contents=False)
+
+    def _fit_columns(self, *, contents: bool = True) -> None:
+        # Not the header's own modes: they fit contents late or never, and stretching squeezes to nothing.
+        self._fitting = True
+        columns = self.rows_model.columns
+        for number, column in enumerate(columns) if contents else ():
+            if not (column.stretch or column.narrow or number in self._by_hand):
+                self.resizeColumnToContents(number)
         self._fit_stretching()
+        self._fitting = False
 
     def _fit_stretching(self) -> None:
         columns = self.rows_model.columns
-        stretching = [number for number, column in enumerate(columns) if column.stretch]
+        stretching = [n for n, column in enumerate(columns) if column.stretch and n not in self._by_hand]
         if not stretching:
             return
         taken = sum(self.columnWidth(n) for n in range(len(columns)) if n not in stretching)
@@ -100,8 +125,6 @@ class DataTable(QTableView, Generic[R]):
         marked = self._selected_keys()
         self.rows_model.set_rows(rows)
         self._mark_again(marked)
-        # Once the other columns have taken their new widths.
-        QTimer.singleShot(0, self, self._fit_stretching)
 
     def set_filter(self, text: str) -> None:
         """Only rows that hold every word of `text`."""

@@ -84,17 +84,16 @@ class AnswerFold:
 
     def add(self, event: StreamEvent) -> None:
         """Take one event in."""
-        match event:
-            case TextDelta(t_ns, text, counted):
-                self._text.append(text)
-                self._stamps.append(TokenStamp(t_ns, TokenKind.TEXT, counted))
-            case ReasoningDelta(t_ns, text, counted):
-                self._reasoning.append(text)
-                self._stamps.append(TokenStamp(t_ns, TokenKind.REASONING, counted))
-            case ToolCallDelta():
-                self._add_call(event)
-            case _:
-                self._add_other(event)
+        if isinstance(event, TextDelta):
+            self._text.append(event.text)
+            self._stamps.append(TokenStamp(event.t_ns, TokenKind.TEXT, event.cumulative_tokens))
+        elif isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+            self._stamps.append(TokenStamp(event.t_ns, TokenKind.REASONING, event.cumulative_tokens))
+        elif isinstance(event, ToolCallDelta):
+            self._add_call(event)
+        else:
+            self._add_other(event)
 
     def _add_other(self, event: StreamEvent) -> None:
         """What comes once or a few times in an answer."""

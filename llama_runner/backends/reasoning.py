@@ -74,7 +74,7 @@ class ReasoningSplitter:
         """Append to `events` what the piece, with what was held back before it, turns out to be."""
         in_text = self._place is _Place.TEXT and not self._held
         if self.off or (in_text and "<" not in text and "[" not in text):
-            self._before = text[-1:]
+            self._before = text
             events.append(TextDelta(t_ns, text, counted))
             return
         pieces = _Pieces([*self._held, _Piece(t_ns, text, counted)], events)
@@ -83,7 +83,7 @@ class ReasoningSplitter:
         while at < len(pieces.text):
             at = self._step(pieces, at)
         n_held = sum(len(piece.text) for piece in self._held)
-        self._before = pieces.text[-n_held - 1 : -n_held or None] or self._before
+        self._before = pieces.text[: -n_held or None] or self._before
 
     def flush(self, events: list[StreamEvent]) -> None:
         """What was held back is no tag: the answer ended, or something other than text comes."""
@@ -150,7 +150,7 @@ class ReasoningSplitter:
                 self.off = True
                 break
             start = found.start()
-            if (whole[start - 1] if start else self._before) not in _QUOTES:
+            if (whole[start - 1] if start else self._before[-1:]) not in _QUOTES:
                 pieces.emit(TextDelta, at, start)
                 pieces.events.append(TextWasReasoning(pieces.stamp(found.end() - 1)))
                 self._place, self._after_tag = _Place.START, True

@@ -28,11 +28,13 @@ class HttpResponse:
     Attributes:
         status: None until the whole head arrived.
         headers: By lower-case name; the last of a kind counts.
+        is_success: The status is 2xx.
         done: The body is complete.
     """
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.is_success = False
         self.headers: Mapping[str, str] = {}
         self.done = False
         self._rest = b""
@@ -94,7 +96,7 @@ class HttpResponse:
             if name in ("content-length", "transfer-encoding") and name in headers:
                 raise HttpFormatError("it has two lengths")
             headers[name] = header[2].decode("latin-1")
-        self.status, self.headers = status, headers
+        self.status, self.headers, self.is_success = status, headers, status < 300
         self._find_length(status, headers)
 
     def _find_length(self, status: int, headers: Mapping[str, str]) -> None:

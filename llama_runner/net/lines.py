@@ -68,6 +68,15 @@ class LineSplitter:
         if len(self._tail) > longest:
             raise StreamLimitError("line_too_long", longest)
 
+    def skip(self, data: bytes) -> bool:
+        """Take whole lines as fed that their reader splits itself; False where that would not be the same."""
+        if self._tail or self._after_cr or len(data) > self._caps.line:
+            return False
+        if self._n_bytes + len(data) > self._caps.stream:
+            return False
+        self._n_bytes += len(data)
+        return True
+
     def close(self) -> bytes:
         """What came after the last line end."""
         rest = bytes(self._tail)

@@ -80,7 +80,13 @@ class PlainExchange(asyncio.Protocol):
         if self.t_headers_ns is None and response.status is not None:
             self.t_headers_ns = now_ns
         if body:
-            self._take(now_ns, body)
+            if response.is_success:
+                self._keep((now_ns, body))
+                self._bytes_left -= len(body)
+            else:
+                self._keep_error(body)
+            if self._bytes_left < 0:
+                self._end(ProtocolError(self._url, "its stream was cut (stream_too_long)"))
         if response.done:
             self._end(None)
 
@@ -95,16 +101,10 @@ class PlainExchange(asyncio.Protocol):
         else:
             self._end(error or aiohttp.ServerDisconnectedError())
 
-    def _take(self, now_ns: int, body: bytes) -> None:
-        if not 200 <= (self.response.status or 0) < 300:
-            self.error_body += body[: MAX_ERROR_BODY_BYTES - len(self.error_body)]
-            if len(self.error_body) == MAX_ERROR_BODY_BYTES:
-                self._end(None)
-            return
-        self._keep((now_ns, body))
-        self._bytes_left -= len(body)
-        if self._bytes_left < 0:
-            self._end(ProtocolError(self._url, "its stream was cut (stream_too_long)"))
+    def _keep_error(self, body: bytes) -> None:
+        self.error_body += body[: MAX_ERROR_BODY_BYTES - len(self.error_body)]
+        if len(self.error_body) == MAX_ERROR_BODY_BYTES:
+            self._end(None)
 
     def _end(self, error: Exception | None) -> None:
         if self.ended.done():

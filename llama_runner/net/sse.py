@@ -24,9 +24,17 @@ class SseParser:
         self._data: list[bytes] = []
         self._n_data = 0
 
-    def feed(self, data: bytes) -> Iterator[SseEvent]:
+    def feed(self, data: bytes) -> Iterable[SseEvent]:
         """The events that `data` completes. Raises StreamLimitError after those before it."""
+        # One event in a read of its own: what most servers send, and most of what is ever fed.
+        if data.startswith(b"data: ") and data.endswith(b"\n\n") and self._is_one_event(data):
+            return (SseEvent("", data[6:-2]),)
         return self._events(self._lines.feed(data))
+
+    def _is_one_event(self, data: bytes) -> bool:
+        if self._first or self._name or self._data or len(data) > self._caps.event:
+            return False
+        return data.count(b"\n") == 2 and b"\r" not in data and self._lines.skip(data)
 
     def close(self) -> Iterator[SseEvent]:
         """The body ended: an event whose last blank line is missing counts (servers forget it at the end)."""

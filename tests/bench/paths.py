@@ -19,6 +19,7 @@ from llama_runner.backends.request import ChatRequest, Message, Role
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from llama_runner.net.load import LoadClient
+from llama_runner.stress.worker import quiet_collector
 
 CLOCK: Final = SystemClock()
 TIMEOUT_S: Final = 300.0
@@ -74,10 +75,11 @@ def bare(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
     async def opened(url: str) -> AsyncIterator[Ask]:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 0
+        async with open_http() as http:
+            backend = connect(Endpoint(url, engine), http=http, clock=CLOCK)
 
         async def ask(model: str) -> list[int]:
-            async with open_http() as http:
-                wire = connect(Endpoint(url, engine), http=http, clock=CLOCK).encode(request_of(model))
+            wire = backend.encode(request_of(model))
             path = urlsplit(wire.url).path
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(wire.body)}\r\n\r\n"
             loop = asyncio.get_running_loop()
@@ -132,7 +134,9 @@ def kept(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
                         slice_end_ns = CLOCK.now_ns() + 1_000_000
                 return _stamps(fold)
 
-            yield ask
+            # As in a worker's process: a full pass would stop every stream.
+            with quiet_collector():
+                yield ask
 
     return opened
 

@@ -30,6 +30,7 @@ from llama_runner.net.errors import (
     translate_errors,
     transport_error,
 )
+from llama_runner.net.resolver import NameMovedError
 
 URL = "http://127.0.0.1:1"
 
@@ -239,3 +240,12 @@ def test_a_connection_lost_in_the_middle_is_a_truncated_answer() -> None:
 def test_other_errors_pass_unchanged() -> None:
     with pytest.raises(KeyError), translate_errors(URL):
         raise KeyError("ours")
+
+
+def test_a_name_that_leads_elsewhere_is_told_as_that_and_not_as_unknown() -> None:
+    """D12."""
+    key = aiohttp.client_reqrep.ConnectionKey("box.lan", 80, False, True, None, None, None)
+    moved = aiohttp.ClientConnectorDNSError(key, NameMovedError(None, "elsewhere"))
+    unknown = aiohttp.ClientConnectorDNSError(key, OSError(None, "no address"))
+    assert "leads elsewhere" in transport_error("http://box.lan", moved).message
+    assert "cannot be found" in transport_error("http://box.lan", unknown).message

@@ -151,6 +151,20 @@ def networks_of(addresses: Iterable[InterfaceAddress]) -> tuple[Interface, ...]:
     return tuple(found)
 
 
+def interfaces_in(networks: Iterable[Network], own: Iterable[InterfaceAddress]) -> tuple[str, ...]:
+    """Our own addresses in some networks: where their machines can be asked all at once. IPv4 only.
+
+    Not the loopback: nobody else listens there, and its servers are found without asking around.
+    """
+    asked = [network for network in networks if network.version == 4]
+    found: list[str] = []
+    for entry in own:
+        interface = ipaddress.ip_interface(f"{entry.address}/{entry.prefix}")
+        if interface.version == 4 and not interface.is_loopback:
+            found += [entry.address] * any(interface.network.overlaps(network) for network in asked)
+    return tuple(found)
+
+
 def is_loopback_host(host: str) -> bool:
     """Whether a host is this machine by its spelling."""
     if host == "localhost" or host.endswith(".localhost"):

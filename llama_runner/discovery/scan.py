@@ -10,14 +10,20 @@ from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.browse import BROWSE_S, Offer, browse
 from llama_runner.discovery.examiner import Examiner, Rejected
-from llama_runner.discovery.networks import Network, ScanPlan, is_address, is_loopback_host, is_within
+from llama_runner.discovery.networks import (
+    ScanPlan,
+    interfaces_in,
+    is_address,
+    is_loopback_host,
+    is_within,
+)
 from llama_runner.discovery.products import OWN
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
 from llama_runner.discovery.scanner import Address, addresses_of, knock_all
 from llama_runner.net.addresses import host_of, port_of
 from llama_runner.net.connect import ConnectBudget, Knock
 from llama_runner.net.resolver import resolve_once
-from llama_runner.system.interfaces import InterfaceAddress, interface_addresses
+from llama_runner.system.interfaces import interface_addresses
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +177,12 @@ class Scan:
         avoided = [ipaddress.ip_network(text) for text in self._plan.avoided]
         names = [host for host in self._plan.hosts if not is_address(host)]
         found = await asyncio.gather(*(resolve_once(host, RESOLVE_S) for host in names))
-        ips = {host: addresses[0] for host, addresses in zip(names, found, strict=True) if addresses}
+        # A server that listens on one of two families listens on IPv4.
+        ips = {
+            host: next((ip for ip in addresses if ":" not in ip), addresses[0])
+            for host, addresses in zip(names, found, strict=True)
+            if addresses
+        }
         for host in names:
             if host not in ips:
                 self._problems.append(f"The name {host} cannot be found.")
@@ -183,7 +194,8 @@ class Scan:
 
     def _knocked(self, address: Address, knock: Knock) -> None:
         self._tried += 1
-        self._unreachable += knock is Knock.UNREACHABLE
+        # A machine without IPv6 has no ::1, and nobody misses it.
+        self._unreachable += knock is Knock.UNREACHABLE and not is_loopback_host(address.ip)
         if knock is Knock.OPEN:
             self._opened(address)
         else:
@@ -237,7 +249,9 @@ class Scan:
                     self._total += 1
                     group.create_task(self._knock_offered(Address(offer.host, offer.port, offer.host)))
 
-            problem = await browse(self._interfaces(networks), seconds=self._browse_s, on_offer=offered)
+            problem = await browse(
+                interfaces_in(networks, self._own), seconds=self._browse_s, on_offer=offered
+            )
             if problem:
                 self._problems.append(problem)
 
@@ -246,10 +260,6 @@ class Scan:
         await knock_all(
             (address,), workers=1, timeout_s=timeout_s, budget=self._budget, on_done=self._knocked
         )
-
-    def _interfaces(self, networks: list[Network]) -> tuple[str, ...]:
-        """Our own addresses in the networks: nobody else is asked."""
-        return tuple(entry.address for entry in self._own if _is_part(entry, networks))
 
     # --- what is behind them ------------------------------------------------------------------------------
 
@@ -291,11 +301,3 @@ class Scan:
         more = last is None or last.found != len(self._found)
         if more or done == total or done % max(1, total // PROGRESS_STEPS) == 0:
             self._progress.publish(ScanProgress(phase, done, total, len(self._found)))
-
-
-def _is_part(entry: InterfaceAddress, networks: list[Network]) -> bool:
-    own = ipaddress.ip_interface(f"{entry.address}/{entry.prefix}").network
-    # Nobody else listens on the loopback, and its servers are found without asking around.
-    if own.version != 4 or own.is_loopback:
-        return False
-    return any(network.version == 4 and own.overlaps(network) for network in networks)

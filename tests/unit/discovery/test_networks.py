@@ -11,6 +11,7 @@ from llama_runner.core.settings import DiscoverySettings
 from llama_runner.discovery.networks import (
     Interface,
     ScanPlan,
+    interfaces_in,
     networks_of,
     own_networks,
     plan_scan,
@@ -172,6 +173,22 @@ def test_an_interface_offers_its_own_network_and_at_most_a_24_of_it() -> None:
         Interface("wlan0", "192.168.1.130", "192.168.1.128/25"),
         Interface("tailscale0", "100.101.102.103", "100.101.102.0/24"),
     )
+
+
+def test_a_network_is_asked_at_once_through_the_interfaces_that_are_in_it() -> None:
+    own = (
+        InterfaceAddress("lo", "127.0.0.1", 8),
+        InterfaceAddress("eth0", "10.20.30.40", 16),
+        InterfaceAddress("eth0", "fd00::2", 64),
+        InterfaceAddress("wlan0", "192.168.1.130", 24),
+    )
+
+    def through(*networks: str) -> tuple[str, ...]:
+        return interfaces_in([ipaddress.ip_network(text) for text in networks], own)
+
+    assert through("10.20.77.0/24") == ("10.20.30.40",)
+    assert through("192.168.0.0/23", "10.20.30.0/24") == ("10.20.30.40", "192.168.1.130")
+    assert through("10.99.0.0/24", "127.0.0.0/24", "fd00::/120") == ()
 
 
 def test_the_networks_of_this_machine_can_be_planned() -> None:

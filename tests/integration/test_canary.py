@@ -144,8 +144,17 @@ def test_no_secret_of_a_whole_session_reaches_a_file_a_command_line_or_an_output
     assert open_to_others(home) == []
 
 
+async def in_process(*arguments: str) -> str:
+    """All that a command writes, run on a loop of its own in a thread."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    await asyncio.to_thread(app.run, ["--debug", *arguments], stdout=stdout, stderr=stderr)
+    return stdout.getvalue() + stderr.getvalue()
+
+
 @pytest.mark.parametrize("odd", ["", "\n", "ключ", "\x7f"])
-def test_a_persons_key_stays_out_of_errors_logs_and_files(home: Path, metronome: Metronome, odd: str) -> None:
+async def test_a_persons_key_stays_out_of_errors_logs_and_files(
+    home: Path, metronome: Metronome, odd: str
+) -> None:
     """R9: a server that refuses, one that is not there, and a key that cannot even be sent."""
     key = PERSONS_KEY + odd
     gone = "http://127.0.0.1:1"
@@ -155,18 +164,11 @@ def test_a_persons_key_stays_out_of_errors_logs_and_files(home: Path, metronome:
         ("servers", "add", metronome.url, "--api-key", key, "--json"),
         ("stress", "burst", "--requests", "1", "--server", metronome.url, "--api-key", key, "--json"),
     ):
-        done = run("--debug", *arguments)
-        assert PERSONS_KEY not in done.stdout + done.stderr, arguments
-        assert "Unexpected error" not in done.stdout + done.stderr, done.stdout + done.stderr
+        written = await in_process(*arguments)
+        assert PERSONS_KEY not in written, arguments
+        assert "Unexpected error" not in written, written
     assert files_with(home, (PERSONS_KEY,)) == []
     assert os.environ.get("LLAMA_API_KEY") is None
-
-
-async def in_process(*arguments: str) -> str:
-    """All that a command writes, run on a loop of its own in a thread."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    await asyncio.to_thread(app.run, ["--debug", *arguments], stdout=stdout, stderr=stderr)
-    return stdout.getvalue() + stderr.getvalue()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the modes of files as Linux shows them")

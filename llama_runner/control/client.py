@@ -19,7 +19,6 @@ from llama_runner.control.values import (
     Instance,
     InstanceList,
     KeepRequest,
-    LoadOptions,
     LoadRequest,
     LogChunk,
     ModelList,
@@ -31,6 +30,7 @@ from llama_runner.control.values import (
     to_json,
 )
 from llama_runner.core import errors
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.net.errors import translate_errors
 
 T = TypeVar("T")
@@ -117,6 +117,11 @@ class ControlClient:
     async def requests(self) -> RequestList:
         """The newest requests through the proxy."""
         return await self._get(RequestList, "requests")
+
+    async def reload(self) -> Health:
+        """Have the settings looked at again, and what is not as they say tried again."""
+        content = await self._request("POST", "reload", body={})
+        return parse_answer(Health, content, endpoint=f"{API_PREFIX}/reload")
 
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and wait until it is gone."""

@@ -4,12 +4,13 @@ Every value is plain JSON with these field names; `None` is `null`. Unknown keys
 client understands a newer service.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from llama_runner.core.errors import ServiceError, UsageError
+from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 
 API_PREFIX: Final = "/api/v1"
 
@@ -22,6 +23,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyFace:
+    """One dialect that other programs may speak to us.
+
+    Attributes:
+        port: Where it is to be served, 0 for any free port; None when it is switched off.
+        url: Where it is served; None when it is not.
+        problem: Why it is not although it is to be, and what to do; empty when nothing is wrong.
+        fixed: The service was told on its command line; the settings do not count.
+    """
+
+    port: int | None = None
+    url: str | None = None
+    problem: str = ""
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Who answers, and how it is doing.
 
@@ -30,8 +48,8 @@ class Health:
         owned: Whether it ends with the program that started it.
         demo: Whether it offers the demo engine and model.
         keep: Whether an owned service stays when its owner goes.
-        openai_url: Where programs that speak OpenAI's or LM Studio's dialect reach the models, if anywhere.
-        ollama_url: The same for Ollama's.
+        openai: Where programs that speak OpenAI's or LM Studio's dialect reach the models.
+        ollama: The same for Ollama's.
         notices: Sentences a person should see: a busy port, a setting that was out of range.
     """
 
@@ -43,8 +61,8 @@ class Health:
     keep: bool
     demo: bool = False
     notices: tuple[str, ...] = ()
-    openai_url: str | None = None
-    ollama_url: str | None = None
+    openai: ProxyFace = ProxyFace()
+    ollama: ProxyFace = ProxyFace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +86,6 @@ class ModelList:
 
     models: tuple[ServedModel, ...]
     problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How to load a model; None leaves it to the model's entry in the configuration, then to the engine."""
-
-    context_length: int | None = None
-    gpu_layers: int | None = None
-    threads: int | None = None
-    parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,7 @@ class LoadRequest:
     """Body of a load."""
 
     model: str
-    options: LoadOptions = LoadOptions()
+    options: LoadOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +258,8 @@ class Released:
 
 def to_json(value: Any) -> dict[str, Any]:
     """The JSON object of one of these values."""
-    return asdict(value)
+    document: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return document
 
 
 def parse_answer(kind: type[T], data: bytes, *, endpoint: str) -> T:

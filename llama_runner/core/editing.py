@@ -67,7 +67,7 @@ def _read(info: SettingInfo, text: str) -> Any:
         return None
     if info.kind is Kind.BOOLEAN:
         return _BOOLEANS.get(stripped.lower(), text)
-    if info.kind is Kind.PORTS:
+    if info.kind in {Kind.PORTS, Kind.NUMBERS}:
         return tuple(_number(part) for part in re.split(r"[\s,]+", stripped.strip("[]")) if part)
     if info.kind is Kind.NETWORKS:
         return tuple(part for part in re.split(r"[\s,\"]+", stripped.strip("[]")) if part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -156,6 +156,7 @@ class Kind(StrEnum):
     CHOICE = "choice"
     PORTS = "ports"
     NETWORKS = "networks"
+    NUMBERS = "numbers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,8 @@ class SettingInfo:
             return f"a list of at most {self.max_length} port numbers from 1 to 65535"
         if self.kind is Kind.NETWORKS:
             return f"a list of at most {self.max_length} networks such as 192.168.1.0/24"
+        if self.kind is Kind.NUMBERS:
+            return f"a list of at most {self.max_length} numbers"
         if self.kind is Kind.BOOLEAN:
             return "true or false"
         if self.takes:
@@ -245,12 +248,17 @@ _KINDS: Final[dict[Any, Kind]] = {
 
 
 def _kind_of(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
-    if isinstance(annotation, UnionType):
+    # `Literal[...] | None` is a typing.Union, `int | None` a types.UnionType.
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
         (inner,) = (kind for kind in get_args(annotation) if kind is not type(None))
         kind, _, choices = _kind_of(inner)
         return kind, True, choices
     if get_origin(annotation) is Literal:
         return Kind.CHOICE, False, tuple(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _kind_of(get_args(annotation)[0])
+    if get_origin(annotation) is tuple and get_args(annotation)[0] is float:
+        return Kind.NUMBERS, False, ()
     if get_origin(annotation) is tuple:
         return Kind.PORTS if get_args(annotation)[0] == Port else Kind.NETWORKS, False, ()
     return _KINDS[annotation], False, ()

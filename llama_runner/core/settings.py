@@ -19,6 +19,7 @@ from llama_runner.core.fields import (
     WindowsPath,
     setting,
 )
+from llama_runner.core.load_options import LoadOptions
 
 CONFIG_VERSION: Final = 1
 KIB: Final = 1024
@@ -370,38 +371,6 @@ class AppConfig(Section):
     logging: LoggingSettings = LoggingSettings()
 
 
-class ModelParameters(Section):
-    """How a model is loaded; null leaves the choice to the engine."""
-
-    context_length: int | None = setting(
-        None,
-        title="Context length",
-        help="Tokens a conversation may have.",
-        unit="tokens",
-        ge=1,
-        le=16_777_216,
-    )
-    gpu_layers: int | None = setting(
-        None,
-        title="GPU layers",
-        help="Layers kept on the GPU; 0 uses the CPU only.",
-        unit="layers",
-        ge=0,
-        le=10_000,
-    )
-    threads: int | None = setting(
-        None, title="Threads", help="CPU threads used for generation.", unit="threads", ge=1, le=1024
-    )
-    parallel: int | None = setting(
-        None,
-        title="Parallel requests",
-        help="Requests the model answers at the same time.",
-        unit="slots",
-        ge=1,
-        le=256,
-    )
-
-
 class ModelEntry(Section):
     """One model the user named."""
 
@@ -411,7 +380,7 @@ class ModelEntry(Section):
     display_name: str | None = setting(
         None, title="Name", help="How the model is shown; null shows its id.", max_length=256, clamp=False
     )
-    parameters: ModelParameters = ModelParameters()
+    parameters: LoadOptions = LoadOptions()
 
 
 class ModelsConfig(Section):

@@ -1,15 +1,16 @@
 """The command line of one llama-server child. Pure: an allow-list in, a list of arguments out."""
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from llama_runner.core.errors import UsageError
-from llama_runner.core.settings import ModelParameters
+from llama_runner.core.load_options import FLAGS, LoadOptions
+from llama_runner.runtime.catalogue import ModelFile
 
+# Beyond it the work space grows larger than most embedding models.
+MAX_BATCH: Final = 8192
 LOOPBACK: Final = "127.0.0.1"
 # The older build ends a stopped stream only at its next ping, 30 s apart by default; a ping is no token.
 _PING_S: Final = 2
@@ -57,22 +58,6 @@ DENIED_FLAGS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How to load a model; None leaves the choice to the engine. Bounds are those of the settings.
-
-    Attributes:
-        context_length: Tokens, shared by all slots.
-        gpu_layers: Layers on the GPU; 0 uses the CPU only.
-        parallel: Slots: requests answered at the same time.
-    """
-
-    context_length: int | None = None
-    gpu_layers: int | None = None
-    threads: int | None = None
-    parallel: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Launch:
     """What to start.
 
@@ -84,21 +69,38 @@ class Launch:
     env: Mapping[str, str] = field(repr=False)
 
 
-def merged_options(wanted: LoadOptions, configured: ModelParameters) -> LoadOptions:
-    """What was asked for, and the model's own entry where nothing was. Raises UsageError out of bounds."""
-    merged = configured.model_dump() | {
-        name: value for name, value in asdict(wanted).items() if value is not None
-    }
-    try:
-        checked = ModelParameters.model_validate(merged)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False)[0]
-        raise UsageError(
-            f"The load option {'.'.join(map(str, fault['loc']))} cannot be {str(fault['input'])[:40]}: "
-            f"{fault['msg'][:120]}.",
-            "Leave it out to let the engine choose.",
-        ) from error
-    return LoadOptions(checked.context_length, checked.gpu_layers, checked.threads, checked.parallel)
+def wanted_options(asked: LoadOptions, model: ModelFile) -> LoadOptions:
+    """What was asked for, else the model's own entry; a model made for embeddings serves them.
+
+    Such a model needs each text in one batch: without that llama-server refuses a longer one.
+    """
+    chosen = model.parameters.model_copy(update=asked.model_dump(exclude_none=True))
+    header = model.header
+    if header is None or "embedding" not in header.capabilities or chosen.embedding is not None:
+        return chosen
+    longest = min(chosen.context_length or header.context_length or MAX_BATCH, MAX_BATCH)
+    usual = LoadOptions(embedding=True, batch_size=longest, ubatch_size=longest)
+    return usual.model_copy(update=chosen.model_dump(exclude_none=True))
+
+
+def option_arguments(options: LoadOptions, flags: Set[str], *, engine: str) -> list[str]:
+    """The options as the engine's arguments. Raises UsageError for one that this engine does not know."""
+    arguments: list[str] = []
+    for name, flag in FLAGS.items():
+        value = getattr(options, name)
+        if value is None or (value is False and not flag.off):
+            continue
+        used = flag.off if value is False else flag.name
+        if used not in flags:
+            raise UsageError(
+                f"This llama-server has no {used} ({engine}).", f"Leave out {name}, or use another build."
+            )
+        arguments.append(used)
+        if isinstance(value, tuple):
+            arguments.append(",".join(f"{part:g}" for part in value))
+        elif not isinstance(value, bool):
+            arguments.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return arguments
 
 
 def build_argv(
@@ -130,15 +132,8 @@ def build_argv(
         "--log-colors": "off",
     }
     argv += _pairs({flag: value for flag, value in values.items() if flag in flags})
-    argv += _pairs(
-        {
-            "--ctx-size": options.context_length,
-            "--n-gpu-layers": options.gpu_layers,
-            "--threads": options.threads,
-            "--parallel": options.parallel,
-        }
-    )
-    if not repack and "--no-repack" in flags:
+    argv += option_arguments(options, flags, engine=engine.name)
+    if not repack and "--no-repack" in flags and "--no-repack" not in argv:
         argv.append("--no-repack")
     refuse_denied(argv)
     return Launch(tuple(argv), _CHILD_PROTOCOL | {"LLAMA_API_KEY": api_key})

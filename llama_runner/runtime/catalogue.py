@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from llama_runner.core.errors import ModelFileError, NotFoundError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home
-from llama_runner.core.settings import AppConfig, ModelEntry, ModelParameters, ModelsConfig, RuntimeSettings
+from llama_runner.core.settings import AppConfig, ModelEntry, ModelsConfig, RuntimeSettings
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime.engine import packaged_file
 from llama_runner.runtime.gguf import GgufHeader, read_gguf
@@ -31,7 +32,7 @@ _SUFFIX: Final = ".gguf"
 # llama-server separates aliases by commas; a slash would end a path in the control API.
 _NOT_IN_IDS: Final = re.compile(r"[^\w.+@-]+")
 
-NO_PARAMETERS: Final = ModelParameters()
+NO_PARAMETERS: Final = LoadOptions()
 
 ModelOrigin = Literal["models folder", "configured", "demo package"]
 
@@ -54,7 +55,7 @@ class ModelFile:
     problem: str | None
     origin: ModelOrigin
     display_name: str | None = None
-    parameters: ModelParameters = NO_PARAMETERS
+    parameters: LoadOptions = NO_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from llama_runner.core.errors import StorageError
 from llama_runner.core.files import read_bounded, write_atomic
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.runtime.argv import LoadOptions
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 
 log = logging.getLogger(__name__)
@@ -93,5 +93,5 @@ class Footprints:
 
 
 def _key(model: ModelFile, options: LoadOptions) -> str:
-    chosen = ",".join(f"{name}={value}" for name, value in asdict(options).items() if value is not None)
+    chosen = ",".join(f"{name}={value}" for name, value in options.model_dump(exclude_none=True).items())
     return f"{model.path}|{model.size_bytes}|{chosen}"

@@ -12,7 +12,7 @@ from typing import Final
 
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import EngineError
-from llama_runner.runtime.argv import LoadOptions
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.diagnosis import Cause, Failure
 from llama_runner.runtime.engine import EngineInfo

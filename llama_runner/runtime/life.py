@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from llama_runner.core.clock import seconds
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime import diagnosis
-from llama_runner.runtime.argv import LOOPBACK, LoadOptions, build_argv
+from llama_runner.runtime.argv import LOOPBACK, build_argv
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.diagnosis import Failure
 from llama_runner.runtime.engine import EngineInfo

@@ -15,11 +15,12 @@ import httpx
 
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import NotFoundError, ServiceError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.ports import pick_free_port
-from llama_runner.runtime.argv import LoadOptions, merged_options
+from llama_runner.runtime.argv import option_arguments, wanted_options
 from llama_runner.runtime.catalogue import (
     HeaderCache,
     ModelCatalogue,
@@ -140,7 +141,7 @@ class RuntimeManager:
     async def plan(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> LoadPlan:
         """What loading would take, and what would leave for it. Raises as `load`; nothing is done."""
         model = choose_model(await self.models(), model_id)
-        wanted = merged_options(options, model.parameters)
+        wanted = wanted_options(options, model)
         known = self._of_model(model_id)
         loaded = known is not None and known.state not in ENDED and not known.leaving
         return LoadPlan(
@@ -252,10 +253,12 @@ class RuntimeManager:
 
     async def _start(self, model_id: str, options: LoadOptions, *, on_demand: bool) -> Instance:
         model = choose_model(await self.models(), model_id)
-        wanted = merged_options(options, model.parameters)
+        wanted = wanted_options(options, model)
         config = self._config()
         choice = await asyncio.to_thread(find_engine, config.runtime, demo=self._demo)
         engine = await self._engines.info(choice.path)
+        # Said to whoever asks, before anything else has to leave for it.
+        option_arguments(wanted, engine.flags, engine=engine.path.name)
         async with self._room.lock:
             await self._room.make(model, wanted)
             # Asked after the last await: `close` may have begun meanwhile, and would not know this instance.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llama_runner.core.load_options import CACHE_BYTES, LoadOptions
 from llama_runner.runtime.gguf import GgufHeader
 
 MIB: Final = 1024 * 1024
@@ -42,22 +43,30 @@ class MemoryNeed:
         return self.measured_bytes if self.measured_bytes is not None else estimated
 
 
-def estimate(header: GgufHeader | None, size_bytes: int | None, context_length: int | None) -> MemoryNeed:
+def estimate(header: GgufHeader | None, size_bytes: int | None, options: LoadOptions) -> MemoryNeed:
     """The need of a model file; with little known it is little more than the file's size.
 
     Args:
         size_bytes: All parts of the file together.
-        context_length: Tokens of all slots together; None for what the model was trained for.
+        options: Its context counts for all slots together; without one, what the model was trained for.
     """
     per_token = header.context_bytes_per_token if header is not None else None
     width = header.embedding_length if header is not None else None
-    tokens = context_length or (header.context_length if header is not None else None) or USUAL_CONTEXT
+    tokens = (
+        options.context_length or (header.context_length if header is not None else None) or USUAL_CONTEXT
+    )
     work = _WORK_ROWS * _WORK_FLOATS_PER_WIDTH * _FLOAT_BYTES * (width or 0)
     return MemoryNeed(
         weights_bytes=size_bytes or 0,
-        context_bytes=(per_token or 0) * tokens,
+        context_bytes=round((per_token or 0) * tokens * _cache_share(options)),
         work_bytes=BASE_BYTES + work,
     )
+
+
+def _cache_share(options: LoadOptions) -> float:
+    """What the chosen types of keys and values take of what 16-bit floats would."""
+    chosen = (options.cache_type_k or "f16", options.cache_type_v or "f16")
+    return sum(CACHE_BYTES[kind] for kind in chosen) / (2 * CACHE_BYTES["f16"])
 
 
 @dataclass(frozen=True, slots=True)

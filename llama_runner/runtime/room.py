@@ -10,7 +10,7 @@ from typing import Final
 
 from llama_runner.core.errors import EngineError
 from llama_runner.core.format import size
-from llama_runner.runtime.argv import LoadOptions
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.footprints import Footprint, Footprints
 from llama_runner.runtime.instance import Instance, InstanceState
@@ -56,7 +56,7 @@ class Room:
 
     def need(self, model: ModelFile, options: LoadOptions) -> MemoryNeed:
         """What loading would take."""
-        guess = estimate(model.header, model.size_bytes, options.context_length)
+        guess = estimate(model.header, model.size_bytes, options)
         seen = self._footprints.of(model, options)
         if seen is None:
             return guess

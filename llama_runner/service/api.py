@@ -43,17 +43,17 @@ from llama_runner.core.errors import (
     ServiceError,
     UsageError,
 )
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
-from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.catalogue import ModelCatalogue
 from llama_runner.runtime.instance import InstanceSnapshot
 from llama_runner.runtime.memory import LoadPlan
 from llama_runner.service.lease import LeaseResponse
 from llama_runner.service.state import ServiceState
 from llama_runner.service.views import (
+    face_view,
     instance_view,
-    launch_options,
     model_list_view,
     plan_view,
     request_view,
@@ -129,6 +129,7 @@ class ControlApi:
     Attributes:
         config: The settings now.
         engine: The llama-server in use now.
+        follow: Brings the proxy in step with the settings; told whether what failed is to be tried again.
         tasks: Where waiting requests run their two waits.
     """
 
@@ -137,6 +138,7 @@ class ControlApi:
     config: Callable[[], AppConfig]
     engine: Callable[[], Awaitable[EngineInfo]]
     tasks: TaskOwner
+    follow: Callable[[bool], Awaitable[None]]
 
     def app(self) -> Starlette:
         """The API as an ASGI application, without the gate in front of it."""
@@ -153,6 +155,7 @@ class ControlApi:
             ("GET", "/instances/{id}/log", self.log_lines),
             ("GET", "/engine", self.engine_info),
             ("GET", "/settings", self.settings),
+            ("POST", "/reload", self.reload),
             ("GET", "/lease", self.lease),
             ("POST", "/release", self.release),
             ("POST", "/keep", self.keep),
@@ -160,7 +163,7 @@ class ControlApi:
         )
         return Starlette(
             routes=[
-                Route(API_PREFIX + path, answered(handler), methods=[method])
+                Route(API_PREFIX + path, answered(self._up_to_date(handler)), methods=[method])
                 for method, path, handler in routes
             ],
             exception_handlers={HTTPException: _no_route},
@@ -168,6 +171,14 @@ class ControlApi:
 
     async def health(self, request: Request) -> Response:
         """GET health."""
+        return self._health()
+
+    async def reload(self, request: Request) -> Response:
+        """POST reload: the settings were changed, or a busy port may be free now."""
+        await self.follow(True)
+        return self._health()
+
+    def _health(self) -> Response:
         state = self.state
         return _json(
             Health(
@@ -179,8 +190,8 @@ class ControlApi:
                 keep=state.keep,
                 demo=state.demo,
                 notices=state.notices,
-                openai_url=state.proxy_urls.openai,
-                ollama_url=state.proxy_urls.ollama,
+                openai=face_view(state.openai),
+                ollama=face_view(state.ollama),
             )
         )
 
@@ -199,13 +210,13 @@ class ControlApi:
         """POST instances."""
         self._refuse_when_closing()
         wish = parse_body(LoadRequest, await request.body())
-        snapshot = await self.manager.load(wish.model, launch_options(wish.options))
+        snapshot = await self.manager.load(wish.model, wish.options)
         return _json(instance_view(snapshot), status=202)
 
     async def plan(self, request: Request) -> Response:
         """POST plan: a load that is only thought through."""
         wish = parse_body(LoadRequest, await request.body())
-        return _json(plan_view(await self.manager.plan(wish.model, launch_options(wish.options))))
+        return _json(plan_view(await self.manager.plan(wish.model, wish.options)))
 
     async def pin(self, request: Request) -> Response:
         """PATCH instances/{id}."""
@@ -259,6 +270,15 @@ class ControlApi:
         """POST shutdown; a second one is in a hurry."""
         self.state.request_stop("control API")
         return Response(status_code=202)
+
+    def _up_to_date(self, handler: Handler) -> Handler:
+        """`handler` after a look at the settings: whoever asks may have changed them just now."""
+
+        async def handle(request: Request) -> Response:
+            await self.follow(False)
+            return await handler(request)
+
+        return handle
 
     def _refuse_when_closing(self) -> None:
         if self.state.closing:

@@ -2,18 +2,23 @@
 
 from llama_runner.control.values import (
     Instance,
-    LoadOptions,
     ModelList,
     Plan,
     PlannedModel,
     ProxiedRequest,
+    ProxyFace,
     ServedModel,
 )
 from llama_runner.proxy.records import RequestRecord
-from llama_runner.runtime import argv
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.instance import InstanceSnapshot
 from llama_runner.runtime.memory import LoadPlan, Resident
+from llama_runner.service.addresses import Listening
+
+
+def face_view(listening: Listening) -> ProxyFace:
+    """One dialect of the proxy."""
+    return ProxyFace(listening.port, listening.url, listening.problem, listening.fixed)
 
 
 def model_view(model: ModelFile) -> ServedModel:
@@ -98,14 +103,4 @@ def request_view(record: RequestRecord) -> ProxiedRequest:
         total_s=record.total_s,
         bytes_sent=record.bytes_sent,
         error=record.error,
-    )
-
-
-def launch_options(options: LoadOptions) -> argv.LoadOptions:
-    """A load's options as the runtime takes them."""
-    return argv.LoadOptions(
-        context_length=options.context_length,
-        gpu_layers=options.gpu_layers,
-        threads=options.threads,
-        parallel=options.parallel,
     )

@@ -7,8 +7,7 @@ nothing else keeps a copy.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Final
 
 import httpx
@@ -19,18 +18,24 @@ from llama_runner.control.launcher import ServiceConnection, attach_or_start, fi
 from llama_runner.control.values import (
     MAX_WAIT_S,
     EngineInfo,
+    Health,
     Instance,
     InstanceList,
-    LoadOptions,
     LogChunk,
     ModelList,
+    Plan,
+    ProxiedRequest,
 )
 from llama_runner.core.errors import EngineError, LlamaRunnerError, ServiceError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
 from llama_runner.discovery.registry import ServerRegistry
 from llama_runner.workspace.instances import InstanceMirror, server_id
+from llama_runner.workspace.service_snapshot import LinkState, ServiceSnapshot
+
+__all__ = ["LinkState", "ServiceLink", "ServiceSnapshot"]
 
 log = logging.getLogger(__name__)
 
@@ -38,38 +43,6 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 _GIVEN_UP: Final = ("failed", "stopped", "stopping")
-
-
-class LinkState(StrEnum):
-    """How we stand to the local service."""
-
-    OFF = "off"
-    STARTING = "starting"
-    CONNECTED = "connected"
-    RECONNECTING = "reconnecting"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceSnapshot:
-    """The service and its instances at one moment.
-
-    Attributes:
-        owned: We started it, and it ends with us unless it is to keep serving.
-        keep: It stays when we go.
-        error: Why the state is `FAILED`.
-        notices: Sentences of the service for a person.
-    """
-
-    state: LinkState = LinkState.OFF
-    owned: bool = False
-    keep: bool = False
-    url: str | None = None
-    pid: int | None = None
-    version: str | None = None
-    instances: tuple[Instance, ...] = ()
-    notices: tuple[str, ...] = ()
-    error: LlamaRunnerError | None = None
 
 
 class ServiceLink:
@@ -180,6 +153,43 @@ class ServiceLink:
         """Stop an instance and wait until it is gone."""
         await (await self.ensure()).unload(instance_id)
 
+    async def plan(self, model_id: str, options: LoadOptions | None = None) -> Plan:
+        """What loading a model would mean now; nothing is done."""
+        return await (await self.ensure()).plan(model_id, options)
+
+    async def pin(self, instance_id: str, pinned: bool) -> None:
+        """Keep an instance in memory whatever else wants room, or let it go again."""
+        client = await self.ensure()
+        await client.pin(instance_id, pinned)
+        await self._mirror(client, await client.instances())
+
+    async def reload(self) -> ServiceSnapshot:
+        """Have a running service look at the settings again; without one there is nothing to do."""
+        if self._connection is not None:
+            self._take_in(await self._connection.client.reload())
+        return self._snapshot
+
+    async def look(self) -> tuple[ProxiedRequest, ...]:
+        """Bring the snapshot up to this moment, idle times included.
+
+        Returns:
+            The newest requests through the proxy, oldest first; none without a running service.
+        """
+        if self._connection is None:
+            return ()
+        client = self._connection.client
+        self._take_in(await client.health())
+        await self._mirror(client, await client.instances())
+        return (await client.requests()).requests
+
+    def _take_in(self, health: Health) -> None:
+        """What may change while the service runs."""
+        if self._connection is None:
+            return
+        now = replace(self._snapshot, notices=health.notices, openai=health.openai, ollama=health.ollama)
+        if now != self._snapshot:
+            self._publish(now)
+
     async def log(self, instance_id: str, *, after: int = 0) -> LogChunk:
         """Output of an instance behind line number `after`."""
         return await (await self.ensure()).log(instance_id, after=after)
@@ -248,6 +258,8 @@ class ServiceLink:
                 pid=health.pid,
                 version=health.version,
                 notices=health.notices,
+                openai=health.openai,
+                ollama=health.ollama,
             )
         )
         await self._mirror(connection.client, seen)

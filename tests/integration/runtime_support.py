@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llama_runner.core.clock import SystemClock
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.core.settings import AppConfig, EnginePath, ModelsConfig, ModelsDir, RuntimeSettings
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
-from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.instance import InstanceSnapshot, InstanceState, Timings
 from llama_runner.runtime.manager import RuntimeManager
 from tests.fakes.gguf_files import good_file

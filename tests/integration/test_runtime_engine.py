@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from llama_runner.core.errors import EngineError, ModelFileError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.net.client import open_http
-from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.instance import InstanceState, Timings
 from llama_runner.system.processes import PIPE, spawn, stop
 from tests.fakes.gguf_files import GOOD_KEYS, header, tensor, write_tiny_llama
@@ -120,7 +120,9 @@ async def test_a_stop_with_an_open_stream_ends_within_the_grace(
         open_manager(tmp_path, engine, models=demo_model.parent, stop_grace_s=2.0) as manager,
         open_http() as http,
     ):
-        ready = await manager.ensure_ready(demo_model.stem, LoadOptions(4096, threads=1, parallel=1))
+        ready = await manager.ensure_ready(
+            demo_model.stem, LoadOptions(context_length=4096, threads=1, parallel=1)
+        )
         url, key = manager.access(ready.id)
         request = http.build_request(
             "POST",

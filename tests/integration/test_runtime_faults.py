@@ -24,9 +24,9 @@ from llama_runner.core.errors import (
     ServiceError,
     UsageError,
 )
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
-from llama_runner.runtime.argv import LoadOptions
 from llama_runner.runtime.instance import InstanceState, Timings
 from tests.fakes.fake_llama_server import fake_engine, starts
 from tests.fakes.waiting import is_gone, until
@@ -92,8 +92,8 @@ async def test_options_reach_the_engine(tmp_path: Path) -> None:
         assert argv[argv.index("--ctx-size") + 1] == "1234"
         assert argv[argv.index("--threads") + 1] == "3"
         assert "--no-ui" in argv
-        with pytest.raises(UsageError):
-            await manager.load("b", LoadOptions(threads=-1))
+        with pytest.raises(UsageError, match="no --flash-attn"):
+            await manager.load("b", LoadOptions(flash_attention="on"))
 
 
 async def test_a5_no_secret_and_no_engine_option_is_inherited(

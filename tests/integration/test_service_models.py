@@ -17,8 +17,9 @@ from llama_runner.cli.commands.load import until_ready
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import attach
-from llama_runner.control.values import Instance, LoadOptions
+from llama_runner.control.values import Instance
 from llama_runner.core.errors import LlamaRunnerError, NotFoundError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.net.client import open_http
 from tests.fakes.fake_llama_server import fake_engine

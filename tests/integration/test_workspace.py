@@ -15,7 +15,6 @@ import pytest
 from llama_runner.backends.base import Engine
 from llama_runner.backends.live import AnswerState
 from llama_runner.backends.request import SamplingOptions
-from llama_runner.control.values import LoadOptions
 from llama_runner.core.errors import (
     EngineError,
     NotFoundError,
@@ -25,6 +24,7 @@ from llama_runner.core.errors import (
     UnreachableError,
     UsageError,
 )
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.discovery.registry import ServerSource, ServerStatus
 from llama_runner.workspace import Workspace, open_workspace

@@ -2,15 +2,17 @@
 
 import argparse
 from contextlib import AsyncExitStack
+from typing import Any
 
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service, no_service
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import attach_or_start
-from llama_runner.control.values import MAX_WAIT_S, Instance, LoadOptions, Plan, PlannedModel
+from llama_runner.control.values import MAX_WAIT_S, Instance, Plan, PlannedModel
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import EngineError, ExitCode
+from llama_runner.core.load_options import FLAGS, Group, LoadOptions, kinds_of, parse_options
 from llama_runner.net.client import open_http
 
 
@@ -23,10 +25,7 @@ class LoadCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments."""
         parser.add_argument("model", metavar="MODEL", help="id as `models` lists it")
-        parser.add_argument("--context-length", type=int, metavar="N", help="tokens of context")
-        parser.add_argument("--gpu-layers", type=int, metavar="N", help="layers on the GPU")
-        parser.add_argument("--threads", type=int, metavar="N", help="processor threads")
-        parser.add_argument("--parallel", type=int, metavar="N", help="requests at the same time")
+        _add_options(parser)
         parser.add_argument("--plan", action="store_true", help="only say what loading would mean")
         parser.add_argument("--pin", action="store_true", help="keep it whatever else wants room")
         parser.add_argument("--start", action="store_true", help="start a service that keeps running")
@@ -44,7 +43,7 @@ class LoadCommand:
                 )
                 stack.push_async_callback(connection.close)
                 client = connection.client
-            options = LoadOptions(args.context_length, args.gpu_layers, args.threads, args.parallel)
+            options = _options(args)
             plan = await client.plan(args.model, options)
             if args.plan:
                 out.document(plan)
@@ -58,6 +57,40 @@ class LoadCommand:
         out.document(instance)
         out.text(f"{instance.model} is ready at {instance.url} after {fmt.seconds(instance.load_s)}.")
         return ExitCode.DONE
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """An argument for every option of the catalogue, in its groups."""
+    groups = {group: parser.add_argument_group(group.value) for group in Group}
+    for name, flag in FLAGS.items():
+        info = LoadOptions.model_fields[name]
+        help_text = (info.description or "").replace("%", "%%")
+        metavar = _shown(kinds_of(name))
+        groups[flag.group].add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=help_text)
+
+
+def _shown(kinds: tuple[Any, ...]) -> str:
+    """What an option takes, for its help."""
+    if kinds == (bool,):
+        return "yes|no"
+    if kinds == (tuple,):
+        return "N,N"
+    if kinds in ((int,), (float,)):
+        return "N"
+    return "|".join(kinds) if all(isinstance(kind, str) for kind in kinds) else "NAME"
+
+
+def _options(args: argparse.Namespace) -> LoadOptions:
+    given = {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
+    return parse_options({name: _value(name, text) for name, text in given.items()})
+
+
+def _value(name: str, text: str) -> object:
+    """A text of the command line as the option's own kind, where it is one: the rest is said by the check."""
+    kinds = kinds_of(name)
+    if kinds == (bool,):
+        return {"yes": True, "no": False}.get(text, text)
+    return tuple(text.split(",")) if kinds == (tuple,) else text
 
 
 def describe_plan(plan: Plan) -> str:

@@ -8,13 +8,13 @@ from llama_runner.control.values import (
     Access,
     Instance,
     InstanceList,
-    LoadOptions,
     LoadRequest,
     parse_answer,
     parse_body,
     to_json,
 )
 from llama_runner.core.errors import ServiceError, UsageError
+from llama_runner.core.load_options import LoadOptions
 
 
 def test_what_the_service_writes_is_what_the_client_reads() -> None:

@@ -129,6 +129,7 @@ def test_every_error_has_a_kind_of_its_own_and_an_exit_code() -> None:
         errors.UsageError: errors.ExitCode.USAGE,
         errors.ConfigError: errors.ExitCode.USAGE,
         errors.UnreachableError: errors.ExitCode.UNREACHABLE,
+        errors.TlsError: errors.ExitCode.UNREACHABLE,
     }
 
 

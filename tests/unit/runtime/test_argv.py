@@ -1,10 +1,23 @@
+import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llama_runner.core.errors import UsageError
-from llama_runner.core.settings import ModelParameters
-from llama_runner.runtime.argv import DENIED_FLAGS, LoadOptions, build_argv, merged_options, refuse_denied
+from llama_runner.core.load_options import FLAGS, LoadOptions, kinds_of, parse_options
+from llama_runner.runtime.argv import (
+    DENIED_FLAGS,
+    build_argv,
+    option_arguments,
+    refuse_denied,
+    wanted_options,
+)
+from llama_runner.runtime.catalogue import ModelFile
+from llama_runner.runtime.engine import parse_flags
+from llama_runner.runtime.gguf import GgufHeader
 
 ALL = frozenset(
     {
@@ -17,6 +30,7 @@ ALL = frozenset(
         "--log-colors",
     }
     | {"--no-repack"}
+    | {name for flag in FLAGS.values() for name in (flag.name, flag.off)}
 )
 
 
@@ -54,7 +68,9 @@ def test_an_engine_that_lacks_an_option_is_not_given_it() -> None:
 
 
 def test_only_what_was_asked_for_is_passed_on() -> None:
-    assert _argv(frozenset(), LoadOptions(context_length=2048, gpu_layers=0, threads=3, parallel=2))[9:] == [
+    known = frozenset({"--ctx-size", "--n-gpu-layers", "--threads", "--parallel"})
+    options = LoadOptions(context_length=2048, gpu_layers=0, threads=3, parallel=2)
+    assert _argv(known, options)[9:] == [
         *("--ctx-size", "2048", "--n-gpu-layers", "0", "--threads", "3", "--parallel", "2")
     ]
 
@@ -87,14 +103,74 @@ def test_a5_whole_families_of_options_are_refused(argument: str) -> None:
         refuse_denied(["/e", argument])
 
 
+def _model(**header: Any) -> ModelFile:
+    plain = GgufHeader("llama", "x", "Q4_0", 512, 1, 64, 0, None, 10)
+    parameters = LoadOptions(threads=8, context_length=4096)
+    return ModelFile("m", Path("/m"), 10, replace(plain, **header), None, "configured", parameters=parameters)
+
+
 def test_what_was_asked_for_wins_over_the_models_own_entry() -> None:
-    merged = merged_options(LoadOptions(threads=1), ModelParameters(threads=8, context_length=4096))
-    assert merged == LoadOptions(context_length=4096, threads=1)
+    assert wanted_options(LoadOptions(threads=1), _model()) == LoadOptions(context_length=4096, threads=1)
+
+
+def test_a_model_made_for_embeddings_serves_them() -> None:
+    found = wanted_options(LoadOptions(), _model(capabilities=("embedding",)))
+    assert (found.embedding, found.batch_size, found.ubatch_size) == (True, 4096, 4096)
+    assert (
+        wanted_options(LoadOptions(embedding=False), _model(capabilities=("embedding",))).batch_size is None
+    )
 
 
 @pytest.mark.parametrize(
-    "options", [LoadOptions(context_length=0), LoadOptions(threads=-1), LoadOptions(parallel=10_000)]
+    "values",
+    [
+        {"context_length": 0},
+        {"threads": -1},
+        {"parallel": 10_000},
+        {"cache_type_k": "q9"},
+        {"chat_template": "/etc/passwd"},
+        {"chat_template": "{{ x }}"},
+        {"device": "--rpc"},
+        {"tensor_split": ["a"]},
+        {"tools": "all"},
+    ],
 )
-def test_options_out_of_bounds_are_named(options: LoadOptions) -> None:
-    with pytest.raises(UsageError, match=r"The load option (context_length|threads|parallel) cannot be"):
-        merged_options(options, ModelParameters())
+def test_options_out_of_bounds_are_named(values: dict[str, object]) -> None:
+    """C8, R7."""
+    with pytest.raises(UsageError, match=next(iter(values))):
+        parse_options(values)
+
+
+def test_every_option_reaches_the_engine_as_it_wants_it() -> None:
+    options = LoadOptions(
+        tensor_split=(3, 1.5), warmup=False, cpu_moe=True, embedding=False, rope_scale=2, flash_attention="on"
+    )
+    assert option_arguments(options, ALL, engine="e") == [
+        "--rope-scale",
+        "2",
+        "--flash-attn",
+        "on",
+        "--tensor-split",
+        "3,1.5",
+        "--cpu-moe",
+        "--no-warmup",
+    ]
+
+
+def test_an_option_that_this_engine_lacks_is_said() -> None:
+    with pytest.raises(UsageError, match="no --flash-attn"):
+        option_arguments(LoadOptions(flash_attention="on"), frozenset({"--model"}), engine="e")
+
+
+def test_the_catalogue_is_that_of_a_real_llama_server(engine: Path) -> None:
+    """Every option is in its --help, and its choices are among those the help names."""
+    help_text = subprocess.run([engine, "--help"], capture_output=True, text=True, check=True).stdout
+    known = parse_flags(help_text)
+    for name, flag in FLAGS.items():
+        assert flag.name in known, name
+        assert not flag.off or flag.off in known, name
+        (entry,) = re.findall(
+            rf"^(?:-[^\n]*?[ ,])?{flag.name}[ ,\n](?:.*\n)(?:[ ]+.*\n)*", help_text, re.MULTILINE
+        )[:1]
+        for choice in (kind for kind in kinds_of(name) if isinstance(kind, str)):
+            assert re.search(rf"\b{re.escape(choice)}\b", entry), (name, choice)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from llama_runner.core.errors import ModelFileError, NotFoundError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home, home_at
 from llama_runner.core.settings import (
     AppConfig,
     ModelEntry,
-    ModelParameters,
     ModelsConfig,
     ModelsDir,
     RuntimeSettings,
@@ -172,7 +172,7 @@ def test_the_users_own_entries_come_first_and_replace_the_found_file(root: Path)
     _put(root / "z" / "z.gguf")
     named = ModelsConfig(
         models={
-            "zed": ModelEntry(path="z/z.gguf", display_name="Zed", parameters=ModelParameters(threads=2)),
+            "zed": ModelEntry(path="z/z.gguf", display_name="Zed", parameters=LoadOptions(threads=2)),
             "lost": ModelEntry(path=str(root / "lost.gguf")),
         }
     )

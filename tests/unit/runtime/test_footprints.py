@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from llama_runner.runtime.argv import LoadOptions
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.footprints import MAX_KEPT, Footprint, Footprints
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.gguf import read_gguf
 from llama_runner.runtime.gguf_shape import context_bytes_per_token
 from llama_runner.runtime.memory import Resident, estimate, plan_room
@@ -21,11 +22,18 @@ def test_the_estimate_of_a_real_model_is_what_the_engine_reports(demo_model: Pat
     """b10434 prints at 8192 and 2048 tokens: model 92 MiB, context 180 and 45 MiB, compute 21 and 15."""
     header = read_gguf(demo_model)
     for tokens, context_mib in ((8192, 180), (2048, 45)):
-        need = estimate(header, header.file_size_bytes, tokens)
+        need = estimate(header, header.file_size_bytes, LoadOptions(context_length=tokens))
         assert need.context_bytes == context_mib * 1024**2
         assert need.weights_bytes == header.file_size_bytes
     assert header.capabilities == ("completion",)
     assert header.parameter_count == 134_515_008
+
+
+def test_smaller_types_of_keys_and_values_need_less(demo_model: Path) -> None:
+    header = read_gguf(demo_model)
+    full = estimate(header, 1, LoadOptions(context_length=8192)).context_bytes
+    small = LoadOptions(context_length=8192, cache_type_k="q8_0", cache_type_v="q8_0")
+    assert estimate(header, 1, small).context_bytes == round(full * 34 / 64)
 
 
 @pytest.mark.parametrize(

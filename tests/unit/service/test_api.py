@@ -12,15 +12,15 @@ import httpx
 import pytest
 
 from llama_runner.control.client import ControlClient
-from llama_runner.control.values import EngineInfo, LoadOptions
+from llama_runner.control.values import EngineInfo
 from llama_runner.core import errors
 from llama_runner.core.clock import SystemClock
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.client import open_http
 from llama_runner.net.gate import MAX_BODY_BYTES, RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
-from llama_runner.runtime import argv
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.memory import MIB, LoadPlan, MemoryNeed, RoomPlan
 from llama_runner.runtime.states import InstanceSnapshot, InstanceState
@@ -38,7 +38,7 @@ class FakeRuntime:
     """Keeps what it was asked; `fail` is raised by every call."""
 
     fail: Callable[[], Exception] | None = None
-    loads: list[tuple[str, argv.LoadOptions]] = field(default_factory=list)
+    loads: list[tuple[str, LoadOptions]] = field(default_factory=list)
     revision: int = 3
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,7 +51,7 @@ class FakeRuntime:
         broken = ModelFile("b", Path("/b.gguf"), None, None, "It is empty.", "models folder")
         return ModelCatalogue((broken,), ("One folder cannot be read.",))
 
-    async def load(self, model_id: str, options: argv.LoadOptions) -> InstanceSnapshot:
+    async def load(self, model_id: str, options: LoadOptions) -> InstanceSnapshot:
         self._maybe_fail()
         self.loads.append((model_id, options))
         return READY
@@ -59,7 +59,7 @@ class FakeRuntime:
     async def unload(self, instance_id: str) -> None:
         self._maybe_fail()
 
-    async def plan(self, model_id: str, options: argv.LoadOptions) -> LoadPlan:
+    async def plan(self, model_id: str, options: LoadOptions) -> LoadPlan:
         self._maybe_fail()
         room = RoomPlan(MIB, 2 * MIB, (), (), True)
         return LoadPlan(model_id, MemoryNeed(MIB, 0, 0), room, load_s=1.5, loaded=False)
@@ -86,6 +86,10 @@ class FakeRuntime:
     def log_lines(self, instance_id: str, after: int) -> tuple[list[str], int]:
         self._maybe_fail()
         return [f"line {after}"], after + 1
+
+
+async def _follow(again: bool) -> None:
+    """No proxy here."""
 
 
 async def _engine() -> EngineInfo:
@@ -118,7 +122,9 @@ async def served() -> AsyncIterator[Served]:
     runtime, tasks = FakeRuntime(), TaskOwner()
     listener = listen_tcp("127.0.0.1", 0)
     port = port_of_socket(listener)
-    api = ControlApi(manager=runtime, state=state, config=AppConfig, engine=_engine, tasks=tasks).app()
+    api = ControlApi(
+        manager=runtime, state=state, config=AppConfig, engine=_engine, tasks=tasks, follow=_follow
+    ).app()
     hosts = allowed_hosts("127.0.0.1", port)
     gate = RequestGate(api, allowed_hosts=lambda: hosts, token=TOKEN, max_failures=None)
     server = HttpServer(gate, listener)
@@ -139,7 +145,7 @@ async def test_every_call_arrives_as_it_was_meant() -> None:
         assert (instance.id, instance.model, instance.state, instance.pid) == ("i1", "m", "ready", 7)
         assert instance.started_utc == "2026-01-02T00:00:00+00:00"
         assert (await s.client.load("m", LoadOptions(threads=2))).id == "i1"
-        assert s.runtime.loads == [("m", argv.LoadOptions(threads=2))]
+        assert s.runtime.loads == [("m", LoadOptions(threads=2))]
         found = await s.client.models()
         assert (found.models[0].problem, found.problems) == ("It is empty.", ("One folder cannot be read.",))
         assert (await s.client.access("i1")).api_key == "key"

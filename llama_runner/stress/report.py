@@ -64,10 +64,17 @@ class StressReport:
     error: LlamaRunnerError | None = None
 
 
-def judge(level: LevelResult, client: ClientHealth, verdict: Verdict) -> tuple[Badge, tuple[str, ...]]:
-    """Whether the run may be compared with others, and every reason against it or worth a note."""
+def judge(
+    level: LevelResult, client: ClientHealth, verdict: Verdict, not_sent: tuple[str, ...] = ()
+) -> tuple[Badge, tuple[str, ...]]:
+    """Whether the run may be compared with others, and every reason against it or worth a note.
+
+    Args:
+        not_sent: What was asked for and could not be said in this server's dialect.
+    """
     faults = tuple(_faults(level, client, verdict))
-    notes = tuple(_notes(level, client, verdict))
+    unsaid = (f"This kind of server was not told: {', '.join(not_sent)}.",) if not_sent else ()
+    notes = (*unsaid, *_notes(level, client, verdict))
     badge = Badge.NOT_COMPARABLE if faults else Badge.NOTES if notes else Badge.VALID
     return badge, faults + notes
 

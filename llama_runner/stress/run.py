@@ -92,7 +92,7 @@ class BurstRun:
         finally:
             await self._end_workers()
         # Only now the last messages are in: they come on another way than the workers' results.
-        return self._report(seed, started_utc, error)
+        return self._report(seed, started_utc, error, jobs[0].wires[0].not_sent)
 
     def _jobs(self, backend: Backend, seed: int) -> list[Job]:
         plan = self._plan
@@ -179,11 +179,13 @@ class BurstRun:
         # Whoever cancels wants it to end, and it has not ended while a worker still sends requests.
         await _to_its_end(self._workers.close)
 
-    def _report(self, seed: int, started_utc: datetime, error: LlamaRunnerError | None) -> StressReport:
+    def _report(
+        self, seed: int, started_utc: datetime, error: LlamaRunnerError | None, not_sent: tuple[str, ...]
+    ) -> StressReport:
         level = summarise_level(self._plan.concurrency, self.records, lost=self._counts.lost)
         client = judge_client(self._reports, level.ttft_s.p50)
         verdict = self._verdict(level.requests.ok + level.requests.failed, error)
-        badge, reasons = judge(level, client, verdict)
+        badge, reasons = judge(level, client, verdict, not_sent)
         self._phase = "done"
         self._snapshots.publish(self._snapshot())
         return StressReport(

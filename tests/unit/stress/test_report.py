@@ -47,6 +47,8 @@ def a_report(**changes: object) -> StressReport:
 
 def test_a_long_clean_run_is_valid() -> None:
     assert judge(long_level(), FINE, Verdict.COMPLETED) == (Badge.VALID, ())
+    badge, reasons = judge(long_level(), FINE, Verdict.COMPLETED, ("ignore_eos",))
+    assert (badge, reasons) == (Badge.NOTES, ("This kind of server was not told: ignore_eos.",))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from llama_runner.net.gate import MAX_FAILURES, Message, RequestGate, loopback_hosts
+from llama_runner import __version__
+from llama_runner.net.gate import MAX_FAILURES, OWN_HEADER, Message, RequestGate, loopback_hosts
 
 HOST = "127.0.0.1:8035"
 TOKEN = "t" * 43
@@ -307,6 +308,21 @@ async def test_every_answer_carries_the_security_headers_once(send: Callable[[Re
     assert answer.header("cache-control") == ["no-store"]
     assert answer.header("referrer-policy") == ["no-referrer"]
     assert not answer.header("access-control-allow-origin")
+
+
+async def test_every_answer_says_once_that_it_is_ours() -> None:
+    """A scan leaves our own listeners out by it; what the application says there is kept."""
+
+    async def more(request: Request) -> Response:
+        return Response(headers={"X-Llama-Runner": "1.0; step=local"})
+
+    talkative = RequestGate(
+        Starlette(routes=[Route("/x", more)]), allowed_hosts=lambda: loopback_hosts(8035), token=None
+    )
+
+    assert (await call(gated(), AUTH)).header(OWN_HEADER) == [__version__]
+    assert (await call(gated())).header(OWN_HEADER) == [__version__]
+    assert (await call(talkative)).header(OWN_HEADER) == ["1.0; step=local"]
 
 
 async def test_web_sockets_are_judged_by_the_same_rules() -> None:

@@ -12,8 +12,9 @@ from PySide6.QtGui import QColor, QGuiApplication, QImage, QTextDocument
 from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
-from llama_runner.backends.live import AnswerState, AnswerView
-from llama_runner.core.trace import RequestMetrics
+from llama_runner.backends.live import AnswerState
+from llama_runner.backends.request import Role
+from llama_runner.chat.conversation import TurnView
 from llama_runner.ui.theme import Theme, ThemeMode
 from llama_runner.ui.widgets.answers import AnswerPainter
 from llama_runner.ui.widgets.browser import SafeBrowser
@@ -242,8 +243,8 @@ def test_text_that_was_reasoning_makes_place_for_the_answer(qtbot: QtBot, theme:
     painter = AnswerPainter(view, notes=False)
 
     def show(reasoning: str, text: str) -> str:
-        metrics, streaming = RequestMetrics(), AnswerState.STREAMING
-        answer = AnswerView(streaming, text, reasoning, (), metrics, None, None, None, len(reasoning + text))
+        streaming, revision = AnswerState.STREAMING, len(reasoning + text)
+        answer = TurnView(Role.ASSISTANT, text, reasoning, streaming, revision=revision)
         painter.show("1", answer, name="n")
         return view.toPlainText()
 

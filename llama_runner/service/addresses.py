@@ -26,6 +26,23 @@ class ProxyUrls:
     ollama: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What became of one dialect.
+
+    Attributes:
+        port: Where it is to listen; None when it is switched off.
+        url: Where it listens; None when it does not.
+        problem: Why it does not although it is to, and what to do; empty when nothing is wrong.
+        fixed: The command line said where; the settings do not count.
+    """
+
+    port: int | None = None
+    url: str | None = None
+    problem: str = ""
+    fixed: bool = False
+
+
 def wanted_addresses(settings: ProxySettings, given: ProxyAddresses) -> ProxyAddresses:
     """What the command line says, else the settings. Raises ConfigError for a host that is not loopback."""
     openai = given.openai or ((LOOPBACK, settings.openai_port) if settings.openai_enabled else None)
@@ -37,3 +54,4 @@ def wanted_addresses(settings: ProxySettings, given: ProxyAddresses) -> ProxyAdd
 
 
 NOWHERE: Final = ProxyAddresses()
+NOT_WANTED: Final = Listening()

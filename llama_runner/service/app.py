@@ -38,7 +38,7 @@ from llama_runner.service.engine import describe_engine
 from llama_runner.service.listener import allowed_hosts, claim_control_port, url_host
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
 from llama_runner.service.owner import watch_owner
-from llama_runner.service.proxies import open_proxies
+from llama_runner.service.proxies import Proxies
 from llama_runner.service.server import HttpServer
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
@@ -121,7 +121,8 @@ async def _serve(
     config = LiveConfig(home, options.overrides, on_problem=state.notice)
     wanted = config.app().service
     host, port = options.control or (wanted.control_host, wanted.control_port)
-    proxy = wanted_addresses(config.app().proxy, options.proxy)
+    # Before anything is opened: a host of the command line that is not this machine ends it here.
+    wanted_addresses(config.app().proxy, options.proxy)
     listener, notice = claim_control_port(host, port, fall_back=options.owned)
     if notice:
         state.notice(notice)
@@ -141,7 +142,15 @@ async def _serve(
         stack.push_async_callback(manager.close)
         token, port = secrets.token_urlsafe(TOKEN_BYTES), port_of_socket(listener)
         url = f"http://{url_host(host)}:{port}"
-        api = _control_app(config, manager, state, tasks)
+        proxies = Proxies(
+            wanted=lambda: wanted_addresses(config.app().proxy, options.proxy),
+            fixed=options.proxy,
+            manager=manager,
+            http=http,
+            clock=SystemClock(),
+            state=state,
+        )
+        api = _control_app(config, manager, state, tasks, proxies)
         hosts = allowed_hosts(host, port)
         # The token is random: a client left over from an earlier service must not lock out those of this one.
         gate = RequestGate(api, allowed_hosts=lambda: hosts, token=token, max_failures=None)
@@ -153,9 +162,8 @@ async def _serve(
             watch_owner(state.owner_gone)
         log.info("service ready url=%s owned=%s", url, options.owned)
         try:
-            async with open_proxies(proxy, manager, http=http, clock=SystemClock(), state=state) as urls:
-                state.proxy_urls = urls
-                on_ready(url, urls)
+            async with proxies:
+                on_ready(url, ProxyUrls(state.openai.url, state.ollama.url))
                 await _until_stop(state, serving, tasks)
         finally:
             state.stop_requested.set()
@@ -166,7 +174,7 @@ async def _serve(
 
 
 def _control_app(
-    config: LiveConfig, manager: RuntimeManager, state: ServiceState, tasks: TaskOwner
+    config: LiveConfig, manager: RuntimeManager, state: ServiceState, tasks: TaskOwner, proxies: Proxies
 ) -> ASGIApp:
     probes = EngineProbes()
     return ControlApi(
@@ -175,6 +183,7 @@ def _control_app(
         config=config.app,
         engine=lambda: describe_engine(config.app().runtime, demo=state.demo, probes=probes),
         tasks=tasks,
+        follow=proxies.follow,
     ).app()
 
 

@@ -29,21 +29,25 @@ NO_OVERRIDES: Final = Overrides()
 
 
 class _Watched(Generic[S]):
-    """A configuration file, read again when its size or time changed."""
+    """A configuration file, read again when its size or time changed.
+
+    A file that breaks meanwhile changes nothing: defaults instead would close what is open.
+    """
 
     def __init__(self, path: Path, load: Callable[[], Loaded[S]], on_problem: Callable[[str], None]) -> None:
         self._path = path
         self._load = load
         self._on_problem = on_problem
         self._stamp = self._look()
-        self._value = self._read()
+        self._value = self._read().value
 
     def __call__(self) -> S:
         stamp = self._look()
         if stamp != self._stamp:
             # The stamp from before reading: a change while we read is seen next time.
             self._stamp = stamp
-            self._value = self._read()
+            loaded = self._read()
+            self._value = self._value if loaded.unusable else loaded.value
         return self._value
 
     def _look(self) -> tuple[int, int] | None:
@@ -53,11 +57,11 @@ class _Watched(Generic[S]):
             return None
         return status.st_size, status.st_mtime_ns
 
-    def _read(self) -> S:
+    def _read(self) -> Loaded[S]:
         loaded = self._load()
         for problem in loaded.problems:
             self._on_problem(f"{problem.message} {problem.hint}".strip())
-        return loaded.value
+        return loaded
 
 
 class LiveConfig:

@@ -102,15 +102,42 @@ class HttpServer(uvicorn.Server):
         )
         self._listener = listener
         self._stop = asyncio.Event()
+        self._accepting = asyncio.Event()
+        # uvicorn sets it when it begins.
+        self.servers: list[asyncio.base_events.Server] = []
 
     async def run_until_stopped(self) -> None:
         """Serve; returns after `stop`, when the last connection is closed."""
-        await self.serve(sockets=[self._listener])
+        try:
+            await self.serve(sockets=[self._listener])
+        finally:
+            self._accepting.set()
 
     def stop(self) -> None:
         """Accept nothing more, let running requests end."""
         self.should_exit = True
         self._stop.set()
+
+    async def accepting(self) -> None:
+        """Wait until it accepts, or never will."""
+        await self._accepting.wait()
+
+    def retire(self) -> None:
+        """Free the port at once; what is being answered is answered to its end, however long that takes."""
+        for server in self.servers:
+            server.close()
+        self.config.timeout_graceful_shutdown = None
+        self.stop()
+
+    def cut(self) -> None:
+        """End the answers that are left."""
+        for answer in tuple(self.server_state.tasks):
+            answer.cancel()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell who waits for it."""
+        await super().startup(sockets=sockets)
+        self._accepting.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.proxy.records import RequestLog
-from llama_runner.service.addresses import ProxyUrls
+from llama_runner.service.addresses import NOT_WANTED
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ class ServiceState:
     Attributes:
         stop_requested: Set once: no new work from here on.
         hurried: Set when whoever asked does not want to wait any longer.
-        proxy_urls: Where other programs reach the models.
+        openai: What became of that dialect of the proxy.
+        ollama: The same for this one.
         requests: What went through the proxy.
     """
 
@@ -35,7 +36,8 @@ class ServiceState:
         self.demo = demo
         self.stop_requested = asyncio.Event()
         self.hurried = asyncio.Event()
-        self.proxy_urls = ProxyUrls()
+        self.openai = NOT_WANTED
+        self.ollama = NOT_WANTED
         self.requests = RequestLog()
         self._notices: list[str] = []
         self._clients = 0
@@ -63,6 +65,11 @@ class ServiceState:
         log.warning("notice text=%s", text)
         if text not in self._notices and len(self._notices) < MAX_NOTICES:
             self._notices.append(text)
+
+    def withdraw(self, text: str) -> None:
+        """A notice is out of date."""
+        if text in self._notices:
+            self._notices.remove(text)
 
     def request_stop(self, reason: str) -> None:
         """End the service; asked twice, without patience."""

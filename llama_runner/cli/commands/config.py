@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llama_runner.cli.context import home_of
+from llama_runner.cli.local_service import local_service
 from llama_runner.cli.render import Output
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.config import (
@@ -18,7 +19,7 @@ from llama_runner.core.config import (
     save_app_config,
     set_setting,
 )
-from llama_runner.core.errors import ConfigError, ExitCode, NotFoundError
+from llama_runner.core.errors import ConfigError, ExitCode, NotFoundError, ServerError, ServiceError
 from llama_runner.core.fields import Section, all_settings
 from llama_runner.core.files import read_bounded, write_atomic, write_new
 from llama_runner.core.jsonio import JsonRejected, parse_json
@@ -36,7 +37,7 @@ _ACTIONS: Final = (
 
 
 class ConfigCommand:
-    """Works on the files alone; a running service notices by itself."""
+    """Works on the files alone; a running service is told afterwards that they changed."""
 
     name = "config"
     help = "show, read, change and check settings"
@@ -59,13 +60,17 @@ class ConfigCommand:
             case "get":
                 return _get(home, args.key, out)
             case "set":
-                return _set(home, args.key, args.value, out)
+                code = _set(home, args.key, args.value, out)
+                await _tell_service(args, out)
+                return code
             case "validate":
                 return _validate(home, out)
             case "backup":
                 return _backup(home, out)
             case _:
-                return _restore(home, args.name, out)
+                code = _restore(home, args.name, out)
+                await _tell_service(args, out)
+                return code
 
 
 def _show(home: Home, out: Output) -> ExitCode:
@@ -109,6 +114,19 @@ def _set(home: Home, key: str, text: str, out: Output) -> ExitCode:
     out.document({"key": key, "value": new, "before": old})
     out.text(f"{key} = {shown(new)}" + ("" if old == new else f"  (was {shown(old)})"))
     return ExitCode.DONE
+
+
+async def _tell_service(args: argparse.Namespace, out: Output) -> None:
+    """Have the running service, if any, follow the file now; it would with the next request otherwise."""
+    try:
+        async with local_service(args) as client:
+            if client is None:
+                return
+            health = await client.reload()
+            for problem in filter(None, (health.openai.problem, health.ollama.problem)):
+                out.note(problem)
+    except (ServerError, ServiceError) as error:
+        out.note(f"The running service was not told: {error.message}")
 
 
 def _validate(home: Home, out: Output) -> ExitCode:

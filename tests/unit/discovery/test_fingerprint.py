@@ -3,14 +3,22 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llama_runner.backends.base import Engine
 from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.fingerprint import Fingerprint, NotAServer, Verdict, next_paths, verdict
-from llama_runner.discovery.products import FIRST_STAGE
+from llama_runner.discovery.products import FIRST_STAGE, LAST_STAGE, MARK_STAGE, OLLAMA_STAGE
 from llama_runner.discovery.registry import Certainty
 from tests.fakes import model_servers
 from tests.fakes.model_servers import NOT_FOUND, Reply, document
+
+PATHS = (*FIRST_STAGE, *MARK_STAGE, *OLLAMA_STAGE, *LAST_STAGE, "/health", "/version", "/server_info")
+KEYS = (
+    *("data", "object", "id", "owned_by", "type", "error", "has_more", "models", "version", "digest"),
+    *("details", "family", "software", "name", "info", "title", "result", "lmstudio", "message", "status"),
+)
 
 
 def ask(routes: dict[str, Reply], otherwise: Reply = NOT_FOUND) -> tuple[Verdict, list[str]]:
@@ -319,3 +327,28 @@ def test_a_locked_vllm_is_asked_for_its_version_early() -> None:
     refusal = ProbeAnswer(401, {"server": "uvicorn"}, b'{"error":"Unauthorized"}')
 
     assert "/version" in next_paths({"/": ProbeAnswer(404, {"server": "uvicorn"}), "/v1/models": refusal})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=10,
+)
+REPLIES = st.builds(
+    lambda value, status, server: document(value, status=status, Server=server),
+    JSON,
+    st.sampled_from((200, 200, 200, 201, 400, 401, 403, 404, 500, 503)),
+    st.sampled_from(("uvicorn", "llama.cpp", "BaseHTTP/0.6", "x")),
+)
+
+
+@given(st.dictionaries(st.sampled_from(PATHS), REPLIES), REPLIES)
+def test_whatever_comes_back_there_is_a_verdict_after_a_bounded_number_of_questions(
+    routes: dict[str, Reply], otherwise: Reply
+) -> None:
+    found, asked = ask(routes, otherwise)
+
+    assert isinstance(found, Fingerprint | NotAServer)
+    assert len(asked) == len(set(asked)) <= 25
+    if isinstance(found, NotAServer):
+        assert found.reason.endswith(".")

@@ -42,8 +42,14 @@ def error_answer(error: LlamaRunnerError) -> tuple[int, JsonValue]:
     """Status and document of an error of ours."""
     for kind, status, name, code in _KINDS:
         if isinstance(error, kind):
-            return status, error_object(str(error), name, code)
-    return 502, error_object(str(error), "upstream_error", None)
+            return status, error_object(_sentences(error), name, code)
+    return 502, error_object(_sentences(error), "upstream_error", None)
+
+
+def _sentences(error: LlamaRunnerError) -> str:
+    """What happened and what to do. Words that clients look for ("model 'x' not found") have no full stop."""
+    ended = error.message if error.message.endswith((".", "!", "?")) else f"{error.message}."
+    return f"{ended} {error.hint}".strip()
 
 
 def error_document(error: LlamaRunnerError) -> JsonValue:

@@ -70,7 +70,7 @@ class DecoderBase(ABC):
                 self._splitter.flush(events)
                 self.failure = TruncatedError(
                     f"{self.endpoint} ended its answer without the end marker: it may be incomplete.",
-                    "Send the message again.",
+                    "Send the message again; if it ends the same way, see the server's log.",
                 )
         return events
 

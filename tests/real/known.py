@@ -35,6 +35,7 @@ TRAITS: Final[Mapping[str, Traits]] = {
     ),
     "guidellm mock": replace(_PLAIN, limit_reason="stop"),
     "transformers serve": _PLAIN,
+    "mlx-lm": _PLAIN,
     "litellm": replace(
         _PLAIN,
         # It has different words for a wrong key and for none.
@@ -59,6 +60,7 @@ PRODUCTS: Final[Mapping[str, tuple[str, Certainty, bool]]] = {
     "vllm": ("vllm", Certainty.LIKELY, True),
     "transformers serve": ("openai-compatible", Certainty.LIKELY, False),
     "llama-cpp-python": ("llama-cpp-python", Certainty.CERTAIN, True),
+    "mlx-lm": ("mlx-lm", Certainty.LIKELY, False),
     "guidellm mock": ("openai-compatible", Certainty.LIKELY, False),
     "litellm": ("litellm", Certainty.CERTAIN, True),
     "portkey": ("portkey", Certainty.CERTAIN, False),
@@ -68,12 +70,12 @@ PRODUCTS: Final[Mapping[str, tuple[str, Certainty, bool]]] = {
 RANDOM: Final = frozenset({"guidellm mock"})
 
 _NO_EYES: Final = "it ignores images"
-_NO_LIMIT: Final = "it takes prompts of any length"
+NO_LIMIT: Final = "it takes prompts of any length"
 _AT_LEAST_16: Final = "it asks on through the Responses API, with at least 16 tokens and no reason to finish"
 
 # (server, test without its parameters) -> why this server cannot pass it.
 CANNOT: Final[Mapping[tuple[str, str], str]] = {
-    ("transformers serve", "test_a_prompt_beyond_the_context_says_so"): _NO_LIMIT,
+    ("transformers serve", "test_a_prompt_beyond_the_context_says_so"): NO_LIMIT,
     ("transformers serve", "test_an_image_for_a_model_without_eyes_is_refused_in_words"): _NO_EYES,
     (
         "llama-cpp-python",
@@ -85,7 +87,7 @@ CANNOT: Final[Mapping[tuple[str, str], str]] = {
         "test_an_image_for_a_model_without_eyes_is_refused_in_words",
     ): "it breaks an empty stream off",
     ("guidellm mock", "test_cancelling_the_reader_makes_the_server_stop"): "its answers have a fixed length",
-    ("guidellm mock", "test_a_prompt_beyond_the_context_says_so"): _NO_LIMIT,
+    ("guidellm mock", "test_a_prompt_beyond_the_context_says_so"): NO_LIMIT,
     ("guidellm mock", "test_an_image_for_a_model_without_eyes_is_refused_in_words"): _NO_EYES,
     ("anthropic on litellm", "test_the_token_limit_is_kept_and_named"): _AT_LEAST_16,
     ("anthropic on litellm", "test_a_load_workers_reads_decode_to_the_same_answer"): _AT_LEAST_16,

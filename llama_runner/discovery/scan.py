@@ -23,7 +23,7 @@ from llama_runner.discovery.scanner import Address, addresses_of, knock_all
 from llama_runner.net.addresses import host_of, port_of
 from llama_runner.net.connect import ConnectBudget, Knock
 from llama_runner.net.resolver import resolve_once
-from llama_runner.system.interfaces import interface_addresses
+from llama_runner.system.interfaces import InterfaceAddress, interface_addresses
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ class Scan:
         self._progress = progress
         self._browse_s = browse_s
         self._budget = ConnectBudget(clock)
-        self._own = interface_addresses()
-        self._own_hosts = frozenset(entry.address for entry in self._own) - {_LOOPBACK}
+        self._own: tuple[InterfaceAddress, ...] = ()
+        self._own_hosts: frozenset[str] = frozenset()
         self._started_ns = clock.now_ns()
         self._hosts = {host: place for place, host in enumerate(plan.hosts)}
         self._ports = {port: place for place, port in enumerate(plan.ports)}
@@ -118,6 +118,9 @@ class Scan:
             ",".join(map(str, plan.ports)),
             plan.browse,
         )
+        # Windows takes its time to say.
+        self._own = await asyncio.to_thread(interface_addresses)
+        self._own_hosts = frozenset(entry.address for entry in self._own) - {_LOOPBACK}
         async with asyncio.TaskGroup() as asking:
             for number in range(MAX_PROBES):
                 asking.create_task(self._ask_what_is_open(), name=f"probe {number}")

@@ -13,7 +13,7 @@ from llama_runner.discovery.answers import ProbeAnswer
 from llama_runner.discovery.fingerprint import NotAServer, Verdict, next_paths, verdict
 from llama_runner.discovery.products import MODELS
 from llama_runner.net.connect import ConnectBudget
-from llama_runner.net.errors import asks_for_tls
+from llama_runner.net.errors import NOT_HTTP, asks_for_tls
 from llama_runner.net.fetch import INLINE_BYTES, Reply, fetch
 
 # A probe keeps no connection open: a scan would end with hundreds of them.
@@ -61,7 +61,7 @@ async def probe(
                 reply = await fetch(http, base_url + path, headers=_HEADERS, timeout_s=timeout_s, clock=clock)
         except ServerError as error:
             answers[path] = ProbeAnswer(failure=_failure(error, timeout_s))
-            if not isinstance(error.__cause__, TimeoutError):
+            if _is_no_http(error):
                 odd.append(error)
             return
         headers = {name.lower(): value for name, value in reply.headers.items()}
@@ -94,6 +94,13 @@ async def _answer(reply: Reply, headers: dict[str, str]) -> ProbeAnswer:
 
 def _asks_for_tls(answer: ProbeAnswer) -> bool:
     return answer.status is not None and asks_for_tls(answer.status, answer.body)
+
+
+def _is_no_http(error: ServerError) -> bool:
+    """Whether the other side did something, and it was not HTTP."""
+    if isinstance(error, ProtocolError):
+        return error.what == NOT_HTTP
+    return not isinstance(error.__cause__, TimeoutError)
 
 
 def _failure(error: ServerError, timeout_s: float) -> str:

@@ -51,6 +51,8 @@ _OVERFLOW_PHRASES: Final = (
 _REFUSAL_KINDS: Final = frozenset({"no_db_connection"})
 # Status 400 for an unknown model: a llama-server router, Ollama's /v1, LiteLLM.
 _NO_MODEL: Final = re.compile(r"\bmodel\b.{0,120}\b(not found|does not exist)|\binvalid model name passed\b")
+# What a ProtocolError says when no HTTP came at all.
+NOT_HTTP: Final = "it does not speak HTTP"
 # What nginx, and what Go's HTTP server say to plain HTTP on their port for https.
 _WANTS_TLS: Final = (b"plain HTTP request was sent to HTTPS port", b"HTTP request to an HTTPS server")
 TRANSPORT_ERRORS: Final = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError)
@@ -79,7 +81,7 @@ def transport_error(url: str, error: Exception, *, answering: bool = False) -> S
             f"{url} stopped answering.", "Check that the server is not stuck, then try again."
         )
     if isinstance(cause, (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError)):
-        return tls_wanted(url) if _is_tls_alert(cause) else ProtocolError(url, "it does not speak HTTP")
+        return tls_wanted(url) if _is_tls_alert(cause) else ProtocolError(url, NOT_HTTP)
     if answering:
         return TruncatedError(
             f"{url} closed the connection in the middle of its answer.", "Send the message again."

@@ -106,25 +106,11 @@ def _connects_begun() -> int:
 
 
 async def silence(home: Path) -> dict[str, Any]:
-    """A /24 on which nobody answers, on eight ports."""
+    """A /24 on which nobody answers, on eight ports: stopped while hundreds of connects wait, then whole."""
     silent_network()
     ports = (11434, 1234, 8080, 9931, 8000, 5000, 5001, 30000)
     plan = plan_scan(SETTINGS, networks=[SILENT_NETWORK], ports=ports, browse=False)
     watch = Watch()
-    async with finder(home, SETTINGS) as find, watch.watching():
-        report = await find.manager.scan(plan)
-    return {
-        **outcome(report),
-        "most_at_once": watch.most_at_once,
-        "most_in_a_second": watch.most_in_a_second,
-        "own": [interface.network for interface in own_networks()],
-    }
-
-
-async def stopped(home: Path) -> dict[str, Any]:
-    """The same, stopped while hundreds of connects wait."""
-    silent_network()
-    plan = plan_scan(SETTINGS, networks=[SILENT_NETWORK], browse=False)
     async with finder(home, SETTINGS) as find, asyncio.TaskGroup() as group:
         scanning = group.create_task(find.manager.scan(plan))
         async for progress in find.manager.progress.subscribe():
@@ -132,8 +118,17 @@ async def stopped(home: Path) -> dict[str, Any]:
                 break
         began = asyncio.get_running_loop().time()
         await find.manager.stop()
-        report = await scanning
-        return {**outcome(report), "stop_s": asyncio.get_running_loop().time() - began}
+        stopped = await scanning
+        stop_s = asyncio.get_running_loop().time() - began
+    async with finder(home, SETTINGS) as find, watch.watching():
+        report = await find.manager.scan(plan)
+    return {
+        **outcome(report),
+        "stopped": {**outcome(stopped), "stop_s": stop_s},
+        "most_at_once": watch.most_at_once,
+        "most_in_a_second": watch.most_in_a_second,
+        "own": [interface.network for interface in own_networks()],
+    }
 
 
 async def interface_down(home: Path) -> dict[str, Any]:
@@ -229,7 +224,6 @@ async def _shout(zeroconf: Zeroconf) -> None:
 
 SCENARIOS = {
     "silence": silence,
-    "stopped": stopped,
     "interface_down": interface_down,
     "mdns": mdns,
     "neighbour": neighbour,

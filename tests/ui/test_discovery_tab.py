@@ -26,6 +26,7 @@ from llama_runner.backends.models import ContextSource, ModelInfo
 from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import create_folders, home_at
+from llama_runner.discovery.networks import plan_scan
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.ui.async_slots import TaskBag
 from llama_runner.ui.main_window import MainWindow
@@ -307,7 +308,7 @@ def test_another_computer_is_used_only_after_one_yes_that_is_remembered(home: Pa
     """R11: confirmed once, then trusted; a no leaves everything as it is."""
 
     async def work(room: Stage, tab: QWidget) -> None:
-        put(room, lan_server())
+        put(room, lan_server(status=ServerStatus.NOT_CHECKED))
         table = table_of(tab)
         await until(lambda: table.model().rowCount() == 2)
         for word in ("Cancel", "Use it"):
@@ -477,5 +478,68 @@ def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Pat
         assert not chat.isEnabled() and "Choose one row first." in chat.toolTip()
         table.selectRow(0)
         assert "Nothing listens there." in chat.toolTip()
+
+    use_tab(home, work)
+
+
+def test_the_keyboard_goes_through_the_tab_as_the_eye_does(home: Path) -> None:
+    async def work(room: Stage, tab: QWidget) -> None:
+        put(room, lan_server())
+        await until(lambda: table_of(tab).model().rowCount() == 2)
+        first = by_name(tab, QPushButton, "Scan this computer")
+        first.setFocus()
+        names: list[str] = []
+        while QApplication.focusWidget() is not first or not names:
+            focus = QApplication.focusWidget()
+            assert focus is not None
+            names.append(focus.accessibleName())
+            QTest.keyClick(focus, Qt.Key.Key_Tab)
+        assert names == [
+            "Scan this computer",
+            "Scan a network…",
+            "Add a server…",
+            "Filter servers and models",
+            "Servers and models",
+            "Chat",
+            "Add to arena",
+            "Load test",
+            "Use as target",
+            "Check",
+            "Load",
+            "Unload",
+            "API key…",
+            "Favourite",
+            "Copy address",
+            "Remove",
+            "Note about the server",
+        ]
+        table_of(tab).setFocus()
+        QTest.keyClick(
+            table_of(tab),
+            Qt.Key.Key_C,
+            Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier,
+        )
+        # Qt remembers the keys held down at the last event, for all that follows.
+        QTest.keyClick(table_of(tab), Qt.Key.Key_Home)
+        copied = QGuiApplication.clipboard().text()
+        assert "Context\t8,192 slot" in copied and "Address\thttp://192.0.2.7:8080" in copied
+
+    use_tab(home, work)
+
+
+def test_a_scan_shows_how_far_it_is_and_stops_at_once(home: Path) -> None:
+    async def work(room: Stage, tab: QWidget) -> None:
+        hosts = [f"127.0.3.{n}" for n in range(1, 255)]
+        assert isinstance(tab, DiscoveryTab)
+        by_name(tab, QPushButton, "Scan this computer").setFocus()
+        tab.scan(plan_scan(room.workspace.settings.discovery, hosts=hosts))
+        stop = by_name(tab, QPushButton, "Stop: Scan")
+        await until(stop.isVisible)
+        assert stop.hasFocus() and not by_name(tab, QPushButton, "Scan this computer").isVisible()
+        await until(lambda: any("of 4,064, 0 found" in x.text() for x in tab.findChildren(PlainLabel)))
+        stop.click()
+        await quiet(tab)
+        assert room.shell.said[-1].startswith("Scan stopped: 0 found on ")
+        assert by_name(tab, QPushButton, "Scan this computer").hasFocus()
 
     use_tab(home, work)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QHideEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QHideEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSplitter, QVBoxLayout, QWidget
 
 from llama_runner.core import format
@@ -19,7 +19,7 @@ from llama_runner.ui.tabs.discovery_scan import ScanBar
 from llama_runner.ui.tabs.discovery_trust import TrustActions
 from llama_runner.ui.tabs.discovery_use import UseActions
 from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S
-from llama_runner.ui.widgets.commands import actions_of
+from llama_runner.ui.widgets.commands import Command, actions_of
 from llama_runner.ui.widgets.label import PlainLabel
 from llama_runner.ui.widgets.polling import Poller
 from llama_runner.ui.widgets.states import StateStack
@@ -52,6 +52,7 @@ class DiscoveryTab(QWidget):
         self._described: dict[str, ModelInfo] = {}
         self._wanted_server = self._last_key = ""
         self._scans = ScanBar(workspace, shell)
+        self._build_filter()
         self.table: DataTable[ModelRow] = DataTable(
             columns(shell.theme), lambda row: row.key, name=self.tr("Servers and models"), search=search_text
         )
@@ -59,11 +60,18 @@ class DiscoveryTab(QWidget):
         self._use = UseActions(workspace, shell, choice, parent=self)
         self._care = CareActions(workspace, shell, choice, parent=self)
         trust = TrustActions(workspace, shell, choice, parent=self)
-        commands = (*self._use.commands(), *trust.commands(), *self._care.commands())
+        copy = Command(
+            "server-copy-details",
+            self.tr("Copy details"),
+            self.tr("Put all that is known of the chosen server and model on the clipboard."),
+            self._copy_details,
+            choice.some,
+            "Ctrl+Shift+C",
+        )
+        commands = (*self._use.commands(), *trust.commands(), *self._care.commands(), copy)
         self._actions = actions_of(commands, self.table)
         self.table.insertActions(self.table.actions()[0], list(self._actions.values()))
         self._details = DetailsPanel(self._actions, self._use.busy)
-        self._build_filter()
         self._states = StateStack(shell.theme, self._content(), icon="mdi6.radar")
         self._lay_out()
         self._connect()
@@ -106,6 +114,10 @@ class DiscoveryTab(QWidget):
         column.addLayout(head)
         column.addWidget(self._care.undo)
         column.addWidget(self._states, 1)
+        # As the eye goes: the table was made before what stands above it.
+        undo = self._care.undo.button
+        QWidget.setTabOrder(self.filter, undo)
+        QWidget.setTabOrder(undo, self.table)
 
     def _connect(self) -> None:
         self.table.chosen.connect(self._choice_changed)
@@ -243,6 +255,10 @@ class DiscoveryTab(QWidget):
                 shown=format.count(len(shown)), all=format.count(len(rows))
             )
         self._count.setText(words if rows else "")
+
+    def _copy_details(self) -> None:
+        QGuiApplication.clipboard().setText(self._details.as_text())
+        self._shell.say(self.tr("Details copied"))
 
     # --- more about the chosen model -----------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class DetailsPanel(QScrollArea):
         self._problem.setAccessibleName(self.tr("What is wrong with the chosen server"))
 
     def _build_warning(self, actions: Mapping[str, CommandAction]) -> None:
-        self._warning = QFrame()
+        self._warning = QFrame(self._page)
         self._warning.setObjectName("notice")
         self._warning.setProperty("severity", "warning")
         self._warning_text = PlainLabel(wrap=True, selectable=True)

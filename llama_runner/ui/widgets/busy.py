@@ -17,6 +17,7 @@ class BusyBar(QWidget):
 
     def __init__(self, *, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._stopping = False
         self._text = PlainLabel(muted=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
@@ -37,7 +38,7 @@ class BusyBar(QWidget):
         """Something started; how far it gets is not known yet."""
         self._text.setText(text)
         self._bar.setRange(0, 0)
-        self._stop.setEnabled(True)
+        self._stopping = False
         self.show()
 
     def progress(self, share: float | None, text: str = "", *, remaining_s: float | None = None) -> None:
@@ -50,7 +51,7 @@ class BusyBar(QWidget):
         if remaining_s is not None:
             left = self.tr("{time} left").format(time=format.seconds(remaining_s))
             text = f"{text} · {left}" if text else left
-        if text:
+        if text and not self._stopping:
             self._text.setText(text)
 
     def end(self) -> None:
@@ -58,6 +59,9 @@ class BusyBar(QWidget):
         self.hide()
 
     def _ask_to_stop(self) -> None:
-        self._stop.setEnabled(False)
+        # Not disabled: that would send the keyboard's focus elsewhere.
+        if self._stopping:
+            return
+        self._stopping = True
         self._text.setText(self.tr("Stopping…"))
         self.stopped.emit()

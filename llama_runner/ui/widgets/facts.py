@@ -38,7 +38,9 @@ class _Line:
 
     def __init__(self, parent: QWidget) -> None:
         self.title = PlainLabel(parent=parent, muted=True)
-        self.sentence = PlainLabel(parent=parent, wrap=True, selectable=True)
+        self.sentence = PlainLabel(parent=parent, wrap=True)
+        # By mouse only: with the keyboard a dozen stops between two buttons would be in the way.
+        self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.name = NameLabel(parent=parent)
         self.fact: TitledText | None = None
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar, cast
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QResizeEvent
+from PySide6.QtGui import QAction, QFontMetrics, QGuiApplication, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
-from llama_runner.ui.theme import ROW_HEIGHT
+from llama_runner.core.text import visible_controls
+from llama_runner.ui.theme import ROW_HEIGHT, SPACE_S, mono_font
 from llama_runner.ui.widgets.rows_model import Column, RowsModel, SortValue
 
 __all__ = ["Column", "DataTable", "RowsModel", "SortValue"]
@@ -17,6 +18,10 @@ R = TypeVar("R")
 MIN_STRETCH_PX: Final = 160
 # A mark with its padding.
 MIN_COLUMN_PX: Final = 36
+# Long lists are not measured to their ends.
+MEASURED_ROWS: Final = 64
+# The style sheet's padding of a cell, and what the style adds around its text.
+CELL_PADDING: Final = 2 * SPACE_S + SPACE_S
 
 
 class DataTable(QTableView, Generic[R]):
@@ -75,8 +80,6 @@ class DataTable(QTableView, Generic[R]):
             if column.narrow:
                 self.setColumnWidth(number, MIN_COLUMN_PX)
                 header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-        # Long lists are not measured row by row.
-        header.setResizeContentsPrecision(64)
         header.sectionResized.connect(self._section_resized)
         model = self.rows_model
         for told in (model.rowsInserted, model.rowsRemoved, model.dataChanged, model.modelReset):
@@ -93,14 +96,23 @@ class DataTable(QTableView, Generic[R]):
         self._fit_columns(contents=False)
 
     def _fit_columns(self, *, contents: bool = True) -> None:
-        # Not the header's own modes: they fit contents late or never, and stretching squeezes to nothing.
+        # Not the header's own modes: they fit contents late and slowly, and stretching squeezes to nothing.
         self._fitting = True
         columns = self.rows_model.columns
         for number, column in enumerate(columns) if contents else ():
             if not (column.stretch or column.narrow or number in self._by_hand):
-                self.resizeColumnToContents(number)
+                self.setColumnWidth(number, self._content_width(number, column))
         self._fit_stretching()
         self._fitting = False
+
+    def _content_width(self, number: int, column: Column[R]) -> int:
+        """Wide enough for the heading and for what is in sight and a little below."""
+        first = max(self.rowAt(0), 0)
+        rows = self.rows_model.shown[first : first + MEASURED_ROWS]
+        metrics = QFontMetrics(mono_font() if column.number else self.font())
+        texts = {column.text(row) for row in rows}
+        widest = max((metrics.horizontalAdvance(visible_controls(text)) for text in texts), default=0)
+        return max(widest + CELL_PADDING, self.horizontalHeader().sectionSizeHint(number))
 
     def _fit_stretching(self) -> None:
         columns = self.rows_model.columns

@@ -14,7 +14,11 @@ SHOWN_MS: Final = 20_000
 
 
 class UndoStrip(QFrame):
-    """Offers to take back the newest action; an older one stays done."""
+    """Offers to take back the newest action; an older one stays done.
+
+    Attributes:
+        button: For the order in which the keyboard goes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,10 +26,10 @@ class UndoStrip(QFrame):
         self._undo: Callable[[], object] | None = None
         self._text = NameLabel()
         self._text.setAccessibleName(self.tr("What was done"))
-        self._button = QPushButton(self.tr("Undo"))
-        self._button.setAccessibleName(self.tr("Undo"))
-        self._button.setObjectName("undo")
-        self._button.clicked.connect(self.take_back)
+        self.button = QPushButton(self.tr("Undo"))
+        self.button.setAccessibleName(self.tr("Undo"))
+        self.button.setObjectName("undo")
+        self.button.clicked.connect(self.take_back)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.forget)
@@ -33,7 +37,7 @@ class UndoStrip(QFrame):
         row.setContentsMargins(SPACE_M, SPACE_XS, SPACE_S, SPACE_XS)
         row.setSpacing(SPACE_S)
         row.addWidget(self._text, 1)
-        row.addWidget(self._button)
+        row.addWidget(self.button)
         self.hide()
 
     def offer(self, text: str, undo: Callable[[], object]) -> None:

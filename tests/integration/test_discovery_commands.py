@@ -58,6 +58,19 @@ async def test_discover_says_in_words_what_was_found_and_what_was_not(home: Path
     assert "web page" in done.stderr
 
 
+async def test_discover_says_how_sure_it_is_and_what_the_models_are(home: Path) -> None:
+    async with (
+        simulated(model_servers.vllm("big")) as sure,
+        simulated(model_servers.generic("m"), host="127.0.0.3") as unsure,
+    ):
+        hosts, ports = f"{sure.host},{unsure.host}", f"{sure.port},{unsure.port}"
+        done = await command("discover", "--hosts", hosts, "--ports", ports)
+
+    assert "openai-compatible (likely)" in done.stdout
+    assert "vllm (" not in done.stdout
+    assert "big  32,768 tokens" in done.stdout
+
+
 async def test_d7_hostile_model_names_are_plain_text_on_the_terminal(home: Path) -> None:
     name = "\x1b[31mred\u202e" + "x" * 5000
     async with simulated(model_servers.generic(name)) as server:

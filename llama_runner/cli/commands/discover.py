@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from llama_runner.backends.models import ModelInfo
 from llama_runner.cli.asking import workspace_of
 from llama_runner.cli.confirm import confirm
 from llama_runner.cli.render import Output, table
@@ -15,7 +16,7 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.text import visible_controls
 from llama_runner.discovery.manager import DiscoveryManager
 from llama_runner.discovery.networks import ScanPlan, own_networks, plan_scan
-from llama_runner.discovery.registry import ServerRecord
+from llama_runner.discovery.registry import Certainty, ServerRecord
 from llama_runner.discovery.scan import ScanReport
 
 # In place of a network: those of this machine's interfaces.
@@ -162,7 +163,7 @@ def describe(servers: list[ServerRecord]) -> str:
     rows = [
         (
             record.base_url,
-            visible_controls(record.product or record.engine, 40),
+            _engine(record),
             visible_controls(record.version or fmt.UNKNOWN, 40),
             record.status,
             fmt.seconds(record.latency_s),
@@ -174,8 +175,20 @@ def describe(servers: list[ServerRecord]) -> str:
     for record in servers:
         if record.problem:
             lines.append(f"{record.base_url}: {record.problem}")
-        lines += [f"{record.base_url}  {visible_controls(model.id)}" for model in record.models]
+        lines += [f"{record.base_url}  {_model(model)}" for model in record.models]
     return "\n".join(lines)
+
+
+def _model(model: ModelInfo) -> str:
+    """Its name, and what tells it from others."""
+    context = f"{fmt.count(model.context_length)} tokens" if model.context_length else ""
+    return "  ".join(filter(None, (visible_controls(model.id), context, ", ".join(model.capabilities))))
+
+
+def _engine(record: ServerRecord) -> str:
+    """Its name, and how sure that is unless it is."""
+    name = visible_controls(record.product or record.engine, 40)
+    return name if record.certainty is Certainty.CERTAIN else f"{name} ({record.certainty})"
 
 
 def _ports(text: str) -> tuple[int, ...]:

@@ -123,3 +123,28 @@ def test_documents_per_line_tolerate_blanks_line_ends_and_marks() -> None:
     assert list(parser.feed(b":3}")) == []
     assert parser.close() == [b'{"c":3}']
     assert NdjsonParser().close() == []
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"x\n", b"event: e\n", b"data: p\n", b"da", b"\r", b"data: q\r", b"\n"]
+)
+@pytest.mark.parametrize(
+    "alone",
+    [
+        b"data: a\n\n",
+        b"data: a\rdata: b\n\n",
+        b"data: a\r\n\n",
+        b"data: \n\n",
+        b"data: a\nb\n\n",
+        b"data: \n",
+    ],
+)
+def test_an_event_in_a_read_of_its_own_is_the_same_as_in_a_stream(before: bytes, alone: bytes) -> None:
+    start, end = b"data: first\n\n", b"data: last\n\n"
+    assert sse([start, before, alone, end]) == sse([start + before + alone + end])
+
+
+def test_caps_hold_for_events_in_reads_of_their_own() -> None:
+    for caps in (StreamCaps(line=20), StreamCaps(event=20), StreamCaps(stream=100)):
+        with pytest.raises(StreamLimitError):
+            sse([b"data: a\n\n"] * 5 + [b"data: " + b"a" * 30 + b"\n\n"] * 5, caps)

@@ -38,7 +38,7 @@ def example_servers() -> "tuple[ServerRecord, ...]":
             context_length=context,
             context_source=source,
             trained_context=max(context, 40_960),
-            capabilities=("completion", *words),
+            capabilities=words if "embedding" in words else ("completion", *words),
             loaded=loaded,
             family="qwen3",
             parameters="8.2B",

@@ -478,6 +478,10 @@ def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Pat
         assert not chat.isEnabled() and "Choose one row first." in chat.toolTip()
         table.selectRow(0)
         assert "Nothing listens there." in chat.toolTip()
+        put(room, lan_server(models=(ModelInfo("embed", capabilities=("embedding",)),)))
+        await until(lambda: table.model().rowCount() == 1)
+        table.selectRow(0)
+        assert "It makes embeddings" in chat.toolTip() and not chat.isEnabled()
 
     use_tab(home, work)
 

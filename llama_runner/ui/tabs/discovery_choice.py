@@ -5,6 +5,7 @@ from typing import Final
 
 from PySide6.QtCore import QCoreApplication
 
+from llama_runner.backends.models import COMPLETION, EMBEDDING
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.discovery.registry import ServerRecord, ServerRegistry, ServerSource, ServerStatus
 from llama_runner.ui.tabs import Shell
@@ -104,6 +105,14 @@ def _choose_one() -> Availability:
 
 def usable(row: ModelRow) -> Availability:
     """Whether a model can be talked to."""
+    info = row.info
+    if info is not None and EMBEDDING in info.capabilities and COMPLETION not in info.capabilities:
+        return Availability(why_not=_tr("It makes embeddings: it writes no text."))
+    return reachable(row)
+
+
+def reachable(row: ModelRow) -> Availability:
+    """Whether its server can be asked about a model."""
     record = row.record
     if row.info is None:
         return Availability(why_not=record.problem or _tr("The server lists no model."))

@@ -15,7 +15,7 @@ from llama_runner.core.text import visible_controls
 from llama_runner.discovery.registry import ServerRecord, ServerSource
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
-from llama_runner.ui.tabs.discovery_choice import Choice, usable
+from llama_runner.ui.tabs.discovery_choice import Choice, reachable, usable
 from llama_runner.ui.tabs.discovery_rows import ModelRow, engine_name
 from llama_runner.ui.widgets.busy import BusyBar
 from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability, Command
@@ -130,7 +130,7 @@ class UseActions(QWidget):
             return NOT_OFFERED
         if self._loading is not None:
             return Availability(why_not=self.tr("Another model is on its way."))
-        return usable(row)
+        return reachable(row)
 
     def _can_load(self, record: ServerRecord) -> bool:
         return self._workspace.connect(self._workspace.registry.endpoint(record)).can_load

@@ -59,7 +59,11 @@ class ModelRow:
     @property
     def model_name(self) -> str:
         """The model's name as it can be shown."""
-        return visible_controls(self.info.id) if self.info is not None else format.UNKNOWN
+        if self.info is None:
+            return format.UNKNOWN
+        shown = visible_controls(self.info.id)
+        # A name of nothing but spaces is a name all the same (U15).
+        return shown if shown.strip() else shown.replace(" ", "␠") or "␠"
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Our figures beside those of OpenAI's own client, on every server of the table that speaks its dialect."""
+"""Our texts and counts beside those of OpenAI's own client, on every server that speaks its dialect."""
 
 import time
 from contextlib import aclosing
@@ -11,10 +11,6 @@ from llama_runner.backends.base import Backend, Engine
 from llama_runner.backends.fold import AnswerFold
 from tests.contract.servers import Server
 from tests.real.known import RANDOM
-
-# The best of a few, on a machine that does other things as well.
-TRIES = 3
-SLACK_S = 0.5
 
 
 @dataclass
@@ -65,29 +61,20 @@ async def by_us(backend: Backend, server: Server, text: str, max_tokens: int) ->
     return fold
 
 
-def whole_time(fold: AnswerFold) -> float:
-    e2e_s = fold.metrics().e2e_s
-    assert e2e_s is not None
-    return e2e_s
-
-
 async def test_text_and_figures_agree_with_the_sdk(
     request: pytest.FixtureRequest, backend: Backend, server: Server
 ) -> None:
     if server.engine in (Engine.OLLAMA, Engine.ANTHROPIC):
         pytest.skip("it is asked in another dialect")
     question = "Count from one to ten in words."
-    tries = [
-        (await by_sdk(server, question, 24), await by_us(backend, server, question, 24)) for _ in range(TRIES)
-    ]
-    theirs = min((theirs for theirs, _ in tries), key=lambda seen: seen.end_s)
-    fold = min((ours for _, ours in tries), key=whole_time)
+    theirs = await by_sdk(server, question, 24)
+    fold = await by_us(backend, server, question, 24)
     ours, metrics = fold.snapshot(), fold.metrics()
     assert ours.finish_reason == theirs.reason
     if request.node.callspec.params["server"].name not in RANDOM:
         assert ours.text == theirs.text
     if theirs.output_tokens is not None:
         assert (metrics.prompt_tokens, metrics.output_tokens) == (theirs.prompt_tokens, theirs.output_tokens)
-    assert metrics.ttft_s is not None and theirs.first_s is not None and metrics.e2e_s is not None
-    assert metrics.ttft_s == pytest.approx(theirs.first_s, abs=SLACK_S)
-    assert metrics.e2e_s == pytest.approx(theirs.end_s, abs=SLACK_S, rel=0.3)
+    # How long each takes is compared where nothing else runs; see docs/servers.md.
+    assert metrics.ttft_s is not None and metrics.e2e_s is not None
+    assert 0 < metrics.ttft_s <= metrics.e2e_s

@@ -24,7 +24,9 @@ PARTS: Final = (
     "aiohttp",
     "httpx",
     "httpx-aiohttp",
+    "keyring",
     "markdown-it-py",
+    "msgspec",
     "nh3",
     "numpy",
     "nvidia-ml-py",
@@ -36,6 +38,7 @@ PARTS: Final = (
     "starlette",
     "uvicorn",
     "uvloop",
+    "zeroconf",
 )
 
 

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from llama_runner.backends.base import Target
 from llama_runner.core.config import load_app_config
+from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.ui.async_slots import start_task
 from llama_runner.ui.geometry import MINIMUM_SIZE, WindowMemory
 from llama_runner.ui.header import Header
@@ -327,6 +328,18 @@ class MainWindow(QMainWindow):
         self._memory.set_text("theme", "")
         if self.workspace is not None:
             self.workspace.use_config(load_app_config(self.home))
+            start_task(self, self._reload_service(self.workspace), name="telling the service")
+
+    async def _reload_service(self, workspace: "Workspace") -> None:
+        """Have a running service follow the settings; what does not work then is told."""
+        try:
+            now = await workspace.service.reload()
+        except LlamaRunnerError as error:
+            self.report(error, doing=self.tr("telling the service about the settings"))
+            return
+        for face in (now.openai, now.ollama):
+            if face is not None and face.problem:
+                self.notify(face.problem, severity=Severity.WARNING)
 
     def open_log(self) -> None:
         """The log view."""

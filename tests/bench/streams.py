@@ -48,7 +48,7 @@ class Figure:
     """One path under one load.
 
     Attributes:
-        floor: Its CPU time per token against the bare protocol's under the same load.
+        floor: Its CPU time per token against the bare protocol's of the same load; None without one.
     """
 
     load: str
@@ -57,7 +57,7 @@ class Figure:
     tokens: int
     tokens_per_cpu_s: float
     wall_s: float
-    floor: float = 1.0
+    floor: float | None = None
     over_ideal: float | None = None
     lag_p50_ms: float | None = None
     lag_p99_ms: float | None = None
@@ -139,14 +139,17 @@ def _against_floor(figures: list[Figure]) -> list[Figure]:
         (each.load, each.dialect): each.tokens_per_cpu_s for each in figures if each.path == "bare protocol"
     }
     return [
-        replace(each, floor=floors.get((each.load, each.dialect), 0.0) / each.tokens_per_cpu_s)
+        replace(each, floor=floor / each.tokens_per_cpu_s)
+        if (floor := floors.get((each.load, each.dialect)))
+        else each
         for each in figures
     ]
 
 
 def _line(each: Figure) -> str:
     text = f"{each.load:6} {each.dialect:18} {each.path:19} {each.tokens:7} tokens"
-    text += f" {each.tokens_per_cpu_s:9,.0f} tokens/CPU s  x{each.floor:4.1f}  {each.wall_s:6.2f} s"
+    floor = "" if each.floor is None else f"x{each.floor:.1f}"
+    text += f" {each.tokens_per_cpu_s:9,.0f} tokens/CPU s  {floor:6}  {each.wall_s:6.2f} s"
     if each.over_ideal is not None:
         text += f" ({each.over_ideal:+.1%})  lag p50 {each.lag_p50_ms:.2f} ms p99 {each.lag_p99_ms:.2f} ms"
     return text

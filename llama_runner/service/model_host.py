@@ -14,11 +14,12 @@ from llama_runner.backends.base import Endpoint, Engine
 from llama_runner.backends.registry import connect
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.tasks import TaskOwner
 from llama_runner.proxy.host import ModelState, OfferedModel, Upstream
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.instance import InstanceSnapshot, InstanceState
 from llama_runner.runtime.manager import RuntimeManager
-from llama_runner.runtime.states import ENDED, SERVING
+from llama_runner.runtime.states import ENDED, SERVING, InUse
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,19 @@ LIST_TTL_S: Final = 2.0
 
 
 class RuntimeHost:
-    """Implements `proxy.host.ModelHost` on a `RuntimeManager`."""
+    """Implements `proxy.host.ModelHost` on a `RuntimeManager`.
 
-    def __init__(self, manager: RuntimeManager, *, http: httpx.AsyncClient, clock: Clock) -> None:
+    Args:
+        tasks: Runs what nobody has to wait for; its owner ends it.
+    """
+
+    def __init__(
+        self, manager: RuntimeManager, *, http: httpx.AsyncClient, clock: Clock, tasks: TaskOwner
+    ) -> None:
         self._manager = manager
         self._http = http
         self._clock = clock
+        self._tasks = tasks
         self._files: tuple[ModelFile, ...] = ()
         self._modified: dict[str, float] = {}
         self._looked_ns: int | None = None
@@ -42,13 +50,19 @@ class RuntimeHost:
         """Every usable model file, with what runs of it."""
         await self._look()
         running = {snapshot.model_id: snapshot for snapshot in self._manager.instances()}
+        # A child that is gone may leave its port to another.
+        urls = {snapshot.url for snapshot in running.values()}
+        self._contexts = {url: length for url, length in self._contexts.items() if url in urls}
         return [self._model(file, running.get(file.id)) for file in self._files]
 
     @asynccontextmanager
     async def use(self, model_id: str) -> AsyncIterator[Upstream]:
         """Have it ready and count the request."""
         async with self._manager.use(model_id) as used:
-            await self._learn_context(model_id, used.url, used.api_key)
+            if used.url not in self._contexts:
+                # Before asking: requests that come meanwhile need not ask again, and none waits for it.
+                self._contexts[used.url] = None
+                self._tasks.start(self._learn_context(model_id, used), name=f"context of {model_id}")
             yield Upstream(used.url, used.api_key, model_id, used.load_s)
 
     def keep(self, model_id: str, idle_s: float | None) -> None:
@@ -72,19 +86,16 @@ class RuntimeHost:
         self._modified = await asyncio.to_thread(_modified, self._files)
         self._looked_ns = now_ns
 
-    async def _learn_context(self, model_id: str, url: str, api_key: str) -> None:
-        """Ask a freshly loaded child for the context that one request has; once per child."""
-        if url in self._contexts:
-            return
-        # Before asking: requests that come meanwhile need not ask again.
-        self._contexts[url] = None
-        backend = connect(Endpoint(url, Engine.LLAMA_SERVER, api_key), http=self._http, clock=self._clock)
+    async def _learn_context(self, model_id: str, used: InUse) -> None:
+        """Ask a freshly loaded child for the context that one request has."""
+        endpoint = Endpoint(used.url, Engine.LLAMA_SERVER, used.api_key)
+        backend = connect(endpoint, http=self._http, clock=self._clock)
         try:
             models = await backend.list_models()
         except LlamaRunnerError as error:
             log.info("context not learned model=%s reason=%s", model_id, error.kind)
             return
-        self._contexts[url] = next((model.context_length for model in models), None)
+        self._contexts[used.url] = next((model.context_length for model in models), None)
 
     def _model(self, file: ModelFile, running: InstanceSnapshot | None) -> OfferedModel:
         header = file.header

@@ -70,9 +70,10 @@ class Proxies:
         clock: Clock,
         state: ServiceState,
     ) -> None:
+        self._tasks = TaskOwner()
         # One for all listeners, whichever come and go: queues and counts are the models', not a port's.
         shared = Relays(
-            host=RuntimeHost(manager, http=http, clock=clock),
+            host=RuntimeHost(manager, http=http, clock=clock, tasks=self._tasks),
             http=http,
             clock=clock,
             admission=Admission(clock=clock),
@@ -84,7 +85,6 @@ class Proxies:
             _Dialect("openai", openai_app(shared), fixed.openai is not None),
             _Dialect("ollama", ollama_app(shared), fixed.ollama is not None),
         )
-        self._tasks = TaskOwner()
         self._serving: set[asyncio.Task[None]] = set()
         self._retired: set[HttpServer] = set()
         self._changing = asyncio.Lock()

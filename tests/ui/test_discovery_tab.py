@@ -467,6 +467,25 @@ def test_the_whole_tab_works_by_keyboard_alone(home: Path, metronome: Metronome)
     assert use_window(home, work) == 0
 
 
+def test_all_found_servers_are_removed_and_brought_back_at_once(home: Path) -> None:
+    async def work(room: Stage, tab: QWidget) -> None:
+        marked = lan_server(id="http://192.0.2.8:1", base_url="http://192.0.2.8:1", favourite=True)
+        third = lan_server(id="http://192.0.2.9:1", base_url="http://192.0.2.9:1")
+        put(room, lan_server(), marked, third)
+        table = table_of(tab)
+        await until(lambda: table.model().rowCount() == 6)
+        before = cells(table)
+        next(a for a in table.actions() if a.text() == "Remove all found servers").trigger()
+        await until(lambda: table.model().rowCount() == 2)
+        assert cells(table)[0][0] == "★"
+        await quiet(tab)
+        press(tab, "Undo")
+        await until(lambda: table.model().rowCount() == 6)
+        assert cells(table) == before
+
+    use_tab(home, work)
+
+
 def test_every_action_is_in_the_context_menu_and_disabled_ones_say_why(home: Path) -> None:
     async def work(room: Stage, tab: QWidget) -> None:
         put(room, lan_server(status=ServerStatus.OFFLINE, problem="Nothing listens there."))

@@ -13,8 +13,9 @@ from llama_runner.ui.async_slots import async_slot
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.discovery_care import CareActions
 from llama_runner.ui.tabs.discovery_choice import Choice
+from llama_runner.ui.tabs.discovery_columns import columns
 from llama_runner.ui.tabs.discovery_details import WIDTH, DetailsPanel
-from llama_runner.ui.tabs.discovery_rows import ModelRow, columns, rows_of, search_text
+from llama_runner.ui.tabs.discovery_rows import ModelRow, rows_of, search_text
 from llama_runner.ui.tabs.discovery_scan import ScanBar
 from llama_runner.ui.tabs.discovery_trust import TrustActions
 from llama_runner.ui.tabs.discovery_use import UseActions

@@ -1,6 +1,7 @@
 """Keeping the list of servers: asking how they are, favourites, notes, waking, removing and undoing that."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
 
+from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError, NotFoundError
 from llama_runner.discovery.registry import Removed, ServerSource, ServerStatus
 from llama_runner.discovery.wake import parse_mac
@@ -57,6 +59,9 @@ class CareActions(QWidget):
             Command("server-remove", tr("Remove"),
                     tr("Take the server off the list; it can be undone."),
                     self._remove, choice.removable, "Del"),
+            Command("server-forget-found", tr("Remove all found servers"),
+                    tr("Take off what scans found and nobody marked or noted; it can be undone."),
+                    self._forget_found, self._why_not_forget),
         )  # fmt: skip
 
     # --- when ----------------------------------------------------------------------------------------------
@@ -168,6 +173,32 @@ class CareActions(QWidget):
         words = self.tr("Removed {address}").format(address=record.address)
         self._shell.say(words)
         self.undo.offer(words, partial(self._restore, removed))
+
+    def _why_not_forget(self) -> Availability:
+        found = (r.source is ServerSource.FOUND for r in self._workspace.registry.records)
+        return AVAILABLE if any(found) else Availability(why_not=self.tr("No scan found any of them."))
+
+    @async_slot_once
+    async def _forget_found(self) -> None:
+        try:
+            removed = await self._workspace.discovery.forget_found()
+        except LlamaRunnerError as error:
+            self._shell.report(error, doing=self.tr("removing servers"))
+            return
+        if removed:
+            words = self.tr("Servers removed: {n}").format(n=format.count(len(removed)))
+            self._shell.say(words)
+            self.undo.offer(words, partial(self._restore_all, removed))
+
+    @async_slot
+    async def _restore_all(self, removed: Sequence[Removed]) -> None:
+        # Backwards: each goes to the place it had when it was taken off.
+        for one in reversed(removed):
+            await tried(
+                self._shell,
+                self._workspace.discovery.restore(one),
+                self.tr("bringing servers back"),
+            )
 
     @async_slot
     async def _restore(self, removed: Removed) -> None:

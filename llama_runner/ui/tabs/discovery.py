@@ -7,14 +7,13 @@ from PySide6.QtGui import QGuiApplication, QHideEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSplitter, QVBoxLayout, QWidget
 
 from llama_runner.core import format
-from llama_runner.core.errors import ServerError
 from llama_runner.discovery.registry import ServerStatus
-from llama_runner.ui.async_slots import async_slot
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.discovery_care import CareActions
 from llama_runner.ui.tabs.discovery_choice import Choice
 from llama_runner.ui.tabs.discovery_columns import columns
 from llama_runner.ui.tabs.discovery_details import WIDTH, DetailsPanel
+from llama_runner.ui.tabs.discovery_more import MoreAboutModels
 from llama_runner.ui.tabs.discovery_rows import ModelRow, rows_of, search_text
 from llama_runner.ui.tabs.discovery_scan import ScanBar
 from llama_runner.ui.tabs.discovery_trust import TrustActions
@@ -27,7 +26,6 @@ from llama_runner.ui.widgets.states import StateStack
 from llama_runner.ui.widgets.tables import DataTable
 
 if TYPE_CHECKING:
-    from llama_runner.backends.models import ModelInfo
     from llama_runner.discovery.networks import ScanPlan
     from llama_runner.discovery.scan import ScanReport
     from llama_runner.workspace import Workspace
@@ -50,7 +48,7 @@ class DiscoveryTab(QWidget):
         super().__init__()
         self._workspace, self._shell = workspace, shell
         self._seen_revision = -1
-        self._described: dict[str, ModelInfo] = {}
+        self._more = MoreAboutModels(workspace, parent=self)
         self._wanted_server = self._last_key = ""
         self._scans = ScanBar(workspace, shell)
         self._build_filter()
@@ -129,6 +127,7 @@ class DiscoveryTab(QWidget):
         self._scans.added.connect(self._select_server)
         self._care.select_wanted.connect(self._select_server)
         self._details.note_written.connect(self._care.keep_note)
+        self._more.arrived.connect(self._choice_changed)
         for source in (self._use.changed, self._care.changed):
             source.connect(self._refresh_actions)
         for keys, act in (
@@ -155,7 +154,7 @@ class DiscoveryTab(QWidget):
         if registry.revision == self._seen_revision:
             return
         self._seen_revision = registry.revision
-        self._described.clear()
+        self._more.forget()
         self.table.set_rows(rows_of(registry.records))
         self._show_matches()
         if registry.records:
@@ -233,12 +232,10 @@ class DiscoveryTab(QWidget):
         row = rows[0] if len(rows) == 1 else None
         self._last_key = row.key if row is not None else self._last_key
         has_key = row is not None and self._workspace.registry.has_key(row.record.id)
-        described = self._described.get(row.key) if row is not None else None
+        described = self._more.about(row) if row is not None else None
         self._details.show_rows(rows, has_key=has_key, described=described)
         self._refresh_actions()
         self._show_count()
-        if row is not None and described is None and self._may_describe(row):
-            self._describe(row)
 
     def _refresh_actions(self) -> None:
         for action in self._actions.values():
@@ -260,37 +257,6 @@ class DiscoveryTab(QWidget):
     def _copy_details(self) -> None:
         QGuiApplication.clipboard().setText(self._details.as_text())
         self._shell.say(self.tr("Details copied"))
-
-    # --- more about the chosen model -----------------------------------------------------------------------
-
-    def _may_describe(self, row: ModelRow) -> bool:
-        """Only servers that a person trusts are asked for more than the check asks."""
-        record = row.record
-        return (
-            row.info is not None
-            and record.trusted
-            and not record.changed
-            and record.status is ServerStatus.ONLINE
-        )
-
-    @async_slot
-    async def _describe(self, row: ModelRow) -> None:
-        if row.info is None or row.key in self._described:
-            return
-        # At once, so that moving back and forth asks once; what the list said stands until there is more.
-        self._described[row.key] = row.info
-        registry = self._workspace.registry
-        revision = registry.revision
-        try:
-            backend = self._workspace.connect(registry.endpoint_of(row.record.id))
-            info = await backend.describe(row.info.id)
-        except ServerError:
-            # The list said something, and the next check tells how the server is.
-            return
-        if registry.revision == revision:
-            self._described[row.key] = info
-            if self.table.current == row:
-                self._choice_changed()
 
     # --- the keyboard --------------------------------------------------------------------------------------
 

@@ -15,14 +15,14 @@ from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.net.client import open_http
-from tests.fakes.gguf_files import write_tiny_llama
 from tests.integration.service_process import ServiceProcess, run_to_end, started_service
-from tests.integration.test_service_models import name_models
 
+# Slow enough to last longer than the patience at the end of the service, where nothing else is waited for.
+SLOW = "SmolLM2-135M-Instruct.Q4_1"
 LONG: dict[str, Any] = {
-    "model": "a",
+    "model": SLOW,
     "prompt": "x",
-    "max_tokens": 300,
+    "max_tokens": 200,
     "ignore_eos": True,
     "stream": True,
     "temperature": 0,
@@ -33,15 +33,10 @@ OFF: dict[str, Any] = {"openai_enabled": False, "ollama_enabled": False, "openai
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Path:
-    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf", demo_model)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[ServiceProcess]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """One service for all that leave it as it was: starting is tested elsewhere."""
     home = tmp_path_factory.mktemp("switch")
-    name_models(home, tiny, "a")
+    create_folders(home_at(home))
     with started_service(home, "--demo") as running:
         yield running
 
@@ -223,8 +218,8 @@ async def test_answers_in_flight_outlive_every_change(home: Path) -> None:
         await client.unload(engine.id)
 
 
-async def test_an_answer_on_a_listener_that_went_does_not_hold_up_the_end(tmp_path: Path, tiny: Path) -> None:
-    name_models(tmp_path, tiny, "a")
+async def test_an_answer_on_a_listener_that_went_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    create_folders(home_at(tmp_path))
     change(tmp_path, **OFF)
     change(tmp_path, openai_enabled=True)
     with started_service(tmp_path, "--demo") as running:
@@ -244,6 +239,6 @@ def test_config_set_tells_the_running_service(home: Path) -> None:
     assert (code, err) == (0, "")
     with occupied_port() as port:
         setting = ["config", "set", "proxy.ollama_port", str(port), "--home", str(home)]
-        code, out, err = run_to_end(setting)
+        code, _, err = run_to_end(setting)
         assert code == 0
         assert f"Port {port} is in use by " in err

@@ -75,6 +75,7 @@ _AT_LEAST_16: Final = "it asks on through the Responses API, with at least 16 to
 
 # (server, test without its parameters) -> why this server cannot pass it.
 CANNOT: Final[Mapping[tuple[str, str], str]] = {
+    ("mlx-lm", "test_a_prompt_beyond_the_context_says_so"): NO_LIMIT,
     ("transformers serve", "test_a_prompt_beyond_the_context_says_so"): NO_LIMIT,
     ("transformers serve", "test_an_image_for_a_model_without_eyes_is_refused_in_words"): _NO_EYES,
     (

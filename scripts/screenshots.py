@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -207,6 +208,7 @@ async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
     await until(lambda: window.target is not None, what="the demo model")
     await settle(1.0)
     await camera.take("models-ready")
+    await _serve(window, camera)
     window.open_tab("discovery")
     await camera.take("discovery")
     await _chat(window, camera)
@@ -221,6 +223,38 @@ async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
     await camera.take("dock-folded")
     window.dock.set_folded(False)
     await _dialogs(window, camera)
+
+
+async def _serve(window: "MainWindow", camera: Camera) -> None:
+    """Both dialects of the proxy, one of them on a port that somebody else has; a folded strip."""
+    from PySide6.QtWidgets import QCheckBox, QLineEdit, QTabWidget
+
+    from llama_runner.ui.tabs.models import ModelsTab
+
+    tab = window.findChild(ModelsTab)
+    assert tab is not None
+    openai, ollama = tab.findChildren(QCheckBox)
+    openai.click()
+    port = next(f for f in tab.findChildren(QLineEdit) if f.accessibleName() == "Port of the Ollama API")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port.setText(str(taken.getsockname()[1]))
+        ollama.click()
+        await settle(1.5)
+        views = tab.findChild(QTabWidget)
+        assert views is not None
+        views.setCurrentIndex(1)
+        await camera.take("models-busy-port")
+    port.setText("0")
+    ollama.click()
+    await settle(0.6)
+    button(tab, "Serve to other programs").click()
+    await camera.take("models-folded")
+    button(tab, "Serve to other programs").click()
+    openai.click()
+    views.setCurrentIndex(0)
+    await settle(0.6)
 
 
 async def _chat(window: "MainWindow", camera: Camera) -> None:
@@ -291,7 +325,10 @@ def _take_any_port(home: Path) -> None:
 
     place = home_at(home)
     create_folders(place)
-    save_app_config(place, replace_setting(load_app_config(place).value, "service.control_port", 0))
+    config = load_app_config(place).value
+    for key in ("service.control_port", "proxy.openai_port", "proxy.ollama_port"):
+        config = replace_setting(config, key, 0)
+    save_app_config(place, config)
 
 
 def run_child(look: Look, out: Path, *, demo: bool) -> int:

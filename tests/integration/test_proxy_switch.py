@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,15 +227,21 @@ async def test_an_answer_on_a_listener_that_went_does_not_hold_up_the_end(tmp_pa
             url = (await client.health()).openai.url
             endless = {**LONG, "max_tokens": 100_000}
             async with http.stream("POST", f"{url}/v1/completions", json=endless) as answer:
-                await anext(answer.aiter_raw())
+                assert answer.status_code == 200
+                # Kept: a reader that is thrown away closes its connection.
+                reader = answer.aiter_raw()
+                await anext(reader)
                 change(tmp_path, openai_enabled=False)
                 await client.reload()
                 await client.shutdown()
                 assert running.wait(15) == 0
+                with suppress(httpx.RemoteProtocolError):
+                    async for _ in reader:
+                        pass
 
 
 def test_config_set_tells_the_running_service(home: Path) -> None:
-    code, out, err = run_to_end(["config", "set", "proxy.ollama_enabled", "true", "--home", str(home)])
+    code, _, err = run_to_end(["config", "set", "proxy.ollama_enabled", "true", "--home", str(home)])
     assert (code, err) == (0, "")
     with occupied_port() as port:
         setting = ["config", "set", "proxy.ollama_port", str(port), "--home", str(home)]

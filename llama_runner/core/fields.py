@@ -219,7 +219,7 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     bounds: dict[type, Any] = {type(item): item for item in field.metadata}
     ge, le = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
-    takes = bounds.get(Takes)
+    takes = bounds.get(Takes) or _takes_within(field.annotation)
     longest = bounds.get(annotated_types.MaxLen)
     unit = extra.get("unit")
     return SettingInfo(
@@ -237,6 +237,12 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
         takes=takes.words if takes else "",
         clamp=bool(extra.get("clamp")),
     )
+
+
+def _takes_within(annotation: Any) -> Takes | None:
+    """The words of a text that may also be null: there they belong to the text and not to the field."""
+    parts = (item for part in get_args(annotation) for item in get_args(part))
+    return next((item for item in parts if isinstance(item, Takes)), None)
 
 
 _KINDS: Final[dict[Any, Kind]] = {

@@ -63,7 +63,8 @@ def _ended(tasks: Tasks, task: asyncio.Task[None]) -> None:
 
 def is_running(owner: QObject, name: str) -> bool:
     """Whether a task of this name started for `owner` has not ended."""
-    return any(task.get_name() == name for task in _bag_of(owner).tasks)
+    # A task that has just ended is still in the bag until its callbacks run.
+    return any(task.get_name() == name and not task.done() for task in _bag_of(owner).tasks)
 
 
 async def cancel_tasks(root: QObject, *, timeout_s: float) -> tuple[str, ...]:

@@ -10,7 +10,14 @@ import pytest
 
 from llama_runner.core import logfile, logs
 from llama_runner.core.logfile import RotatingFile, prune
-from llama_runner.core.logs import LogHandle, RepeatLimit, RingHandler, one_line, start_logging
+from llama_runner.core.logs import (
+    LogHandle,
+    RepeatLimit,
+    RingHandler,
+    hide_from_logs,
+    one_line,
+    start_logging,
+)
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.redaction import Redactor
 from llama_runner.core.settings import AppConfig, LoggingSettings
@@ -45,6 +52,14 @@ def start(place: Home) -> Iterator[Callable[..., LogHandle]]:
 def written(handle: LogHandle) -> str:
     handle.close()
     return handle.file.read_text("utf-8")
+
+
+def test_a_secret_learnt_later_is_hidden_from_every_running_log(start: Callable[..., LogHandle]) -> None:
+    """R9."""
+    handle = start()
+    hide_from_logs("learnt-just-now")
+    log.info("key=learnt-just-now")
+    assert "learnt-just-now" not in written(handle)
 
 
 def test_records_reach_file_and_tail_as_one_redacted_line(start: Callable[..., LogHandle]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from llama_runner.backends.base import Backend, Endpoint, Target
 from llama_runner.backends.live import AnswerLimits, AnswerState, LiveAnswer
-from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions
+from llama_runner.backends.request import ChatRequest, Message, Role, SamplingOptions, ToolCall
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.tasks import TaskOwner
@@ -34,6 +34,7 @@ class EntryView:
         error: Why it ended early; `message` and `hint` are for people.
         revision: Grows with every change of this entry.
         not_sent: What was asked for and could not be sent in this server's dialect.
+        tool_calls: What the model called, though an arena offers no tools; nothing is ever run.
     """
 
     index: int
@@ -47,6 +48,7 @@ class EntryView:
     prompt_progress: float | None
     revision: int
     not_sent: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def label(self) -> str:
@@ -227,4 +229,5 @@ def _entry(index: int, target: Target, answer: LiveAnswer) -> EntryView:
         prompt_progress=view.prompt_progress,
         revision=view.revision,
         not_sent=view.not_sent,
+        tool_calls=view.tool_calls,
     )

@@ -20,6 +20,7 @@ from llama_runner.backends.request import (
     Tool,
     ToolCall,
     ToolMode,
+    cut_result,
 )
 from llama_runner.core.jsonio import JsonValue
 
@@ -71,7 +72,7 @@ def _plain(value: "JsonValue | tuple[str, ...]") -> JsonValue:
 
 
 def paired(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Every call with an id, and every result with the id and the name of its call, where they were missing.
+    """Every call with an id, every result with the id and the name of its call, and no result without end.
 
     A result that names no call is taken for the earliest one that has no result yet.
     """
@@ -85,6 +86,7 @@ def paired(messages: tuple[Message, ...]) -> tuple[Message, ...]:
             waiting += calls
             message = replace(message, tool_calls=calls)
         elif message.role is Role.TOOL:
+            message = replace(message, content=cut_result(message.content))
             answered = next((call for call in waiting if _answers(message, call)), None)
             if answered is not None:
                 waiting.remove(answered)

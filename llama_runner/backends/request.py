@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.text import visible_controls
+
+# A tool that returns more has returned a file; half a million tokens fit no context.
+MAX_RESULT_CHARS: Final = 1_000_000
+# Enough to see what it wanted.
+MAX_CALLS_SHOWN: Final = 3
 
 
 class Role(StrEnum):
@@ -35,6 +42,24 @@ class ToolCall:
     call_id: str | None
     name: str
     arguments: str
+
+
+def cut_result(text: str) -> str:
+    """A tool's result as it may be sent: what no context holds is left out, and said (T7)."""
+    left = len(text) - MAX_RESULT_CHARS
+    return text if left <= 0 else f"{text[:MAX_RESULT_CHARS]}\n[{left} more characters were left out]"
+
+
+def calls_in_words(calls: tuple[ToolCall, ...]) -> str:
+    """What a model called although nobody offered it tools, as one line of plain text (T1, T6, T8)."""
+    if not calls:
+        return ""
+    shown = ", ".join(
+        f"{visible_controls(call.name, 60)}({visible_controls(' '.join(call.arguments.split()), 120)})"
+        for call in calls[:MAX_CALLS_SHOWN]
+    )
+    more = f" and {len(calls) - MAX_CALLS_SHOWN} more" if len(calls) > MAX_CALLS_SHOWN else ""
+    return f"It called {shown}{more}, though no tools were offered: nothing was run."
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState, AnswerView, LiveAnswer
-from llama_runner.backends.request import ChatRequest, Image, JsonOutput, Message, Role, SamplingOptions
+from llama_runner.backends.request import (
+    ChatRequest,
+    Image,
+    JsonOutput,
+    Message,
+    Role,
+    SamplingOptions,
+    ToolCall,
+)
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.trace import NO_METRICS, RequestMetrics
 
@@ -22,6 +30,7 @@ class TurnView:
         prompt_progress: Prefill done, 0 to 1; None when the server does not say.
         revision: Grows with every change of this turn.
         not_sent: What was asked for and could not be sent in this server's dialect.
+        tool_calls: What the model called, though a chat offers no tools; nothing is ever run.
     """
 
     role: Role
@@ -36,6 +45,7 @@ class TurnView:
     prompt_progress: float | None = None
     revision: int = 0
     not_sent: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +161,5 @@ def answer_turn(target: Target, answer: AnswerView) -> TurnView:
         prompt_progress=answer.prompt_progress,
         revision=answer.revision,
         not_sent=answer.not_sent,
+        tool_calls=answer.tool_calls,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from llama_runner.backends.base import Target
-from llama_runner.backends.request import Effort, SamplingOptions
+from llama_runner.backends.request import Effort, SamplingOptions, ToolCall, calls_in_words
 from llama_runner.cli.api_key import add_api_key_options, given_api_key
 from llama_runner.cli.commands.load import progress_line
 from llama_runner.cli.context import home_of
@@ -103,6 +103,12 @@ def note_not_sent(names: tuple[str, ...], target: Target, out: Output) -> None:
     if names:
         flags = ", ".join(_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in names)
         out.note(f"Not sent, as {target.endpoint.engine} servers have no such option: {flags}.")
+
+
+def note_calls(calls: tuple[ToolCall, ...], out: Output) -> None:
+    """Tell what the model called, though nobody offered it tools (T8)."""
+    if calls:
+        out.note(calls_in_words(calls))
 
 
 @asynccontextmanager

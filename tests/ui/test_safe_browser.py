@@ -13,10 +13,10 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from llama_runner.backends.live import AnswerState
-from llama_runner.backends.request import Role
+from llama_runner.backends.request import Role, ToolCall
 from llama_runner.chat.conversation import TurnView
 from llama_runner.ui.theme import Theme, ThemeMode
-from llama_runner.ui.widgets.answers import AnswerPainter
+from llama_runner.ui.widgets.answers import AnswerPainter, note_of
 from llama_runner.ui.widgets.browser import SafeBrowser
 from llama_runner.ui.widgets.questions import open_external
 from llama_runner.ui.widgets.safe_html import BREAK, Piece, render_markdown
@@ -251,3 +251,9 @@ def test_text_that_was_reasoning_makes_place_for_the_answer(qtbot: QtBot, theme:
     assert show("", "thinking it over") == "Model\nthinking it over"
     assert show("thinking it over", "Yes") == "Model\nthinking it over\nYes"
     assert show("thinking it over", "Yes, two") == "Model\nthinking it over\nYes, two"
+
+
+def test_a_call_that_nobody_offered_stands_under_the_answer() -> None:
+    """T8."""
+    called = TurnView(Role.ASSISTANT, "", tool_calls=(ToolCall(None, "clock", "{}"),))
+    assert "It called clock({}), though no tools were offered: nothing was run." in note_of(called)

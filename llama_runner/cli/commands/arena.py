@@ -10,6 +10,7 @@ from llama_runner.backends.live import AnswerState
 from llama_runner.cli.asking import (
     add_sampling_options,
     figures,
+    note_calls,
     note_not_sent,
     sampling_options,
     workspace_of,
@@ -57,6 +58,7 @@ class ArenaCommand:
         out.text(_describe(result))
         for entry in result.entries:
             note_not_sent(entry.not_sent, entry.target, out)
+            note_calls(entry.tool_calls, out)
         done = any(entry.state is AnswerState.DONE for entry in result.entries)
         return ExitCode.DONE if done else ExitCode.FAILED
 
@@ -94,6 +96,7 @@ def _document(entry: EntryView) -> dict[str, Any]:
         "finish_reason": entry.finish_reason,
         "truncated": entry.state is AnswerState.TRUNCATED,
         "not_sent": entry.not_sent,
+        "tool_calls": entry.tool_calls,
         "metrics": entry.metrics,
         "error": None
         if error is None

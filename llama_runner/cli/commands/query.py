@@ -12,6 +12,7 @@ from llama_runner.cli.asking import (
     add_sampling_options,
     add_target_options,
     figures,
+    note_calls,
     note_not_sent,
     sampling_options,
     target_of,
@@ -101,6 +102,7 @@ async def _print_text(workspace: Workspace, conversation: str, out: Output) -> N
 
 def _finish(turn: TurnView, target: Target, out: Output) -> ExitCode:
     note_not_sent(turn.not_sent, target, out)
+    note_calls(turn.tool_calls, out)
     truncated = turn.state is AnswerState.TRUNCATED
     failure = turn.error if turn.state is AnswerState.ERROR else None
     if failure is not None and not turn.text:
@@ -116,13 +118,14 @@ def _finish(turn: TurnView, target: Target, out: Output) -> ExitCode:
             "finish_reason": turn.finish_reason,
             "truncated": truncated or failure is not None,
             "not_sent": turn.not_sent,
+            "tool_calls": turn.tool_calls,
             "metrics": turn.metrics,
         }
     )
     if failure is not None:
         # What came of the answer is on stdout already: this goes to stderr.
         raise failure
-    if not turn.text and not truncated:
+    if not turn.text and not turn.tool_calls and not truncated:
         out.note("The model answered nothing.")
     out.note(f"{target.label} · {figures(turn.metrics)}")
     if truncated:

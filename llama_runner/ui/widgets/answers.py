@@ -13,6 +13,7 @@ from PySide6.QtCore import QCoreApplication, QObject
 
 from llama_runner.arena.manager import EntryView
 from llama_runner.backends.live import AnswerState
+from llama_runner.backends.request import calls_in_words
 from llama_runner.chat.conversation import TurnView
 from llama_runner.core import format
 from llama_runner.ui.async_slots import is_running, start_task
@@ -183,6 +184,8 @@ def note_of(answer: Answer, *, hidden_chars: int = 0, figures: bool = True) -> s
     if hidden_chars:
         more = _tr("Too long to show whole: {count} more characters; copying takes all of them.")
         parts.append(more.format(count=format.count(hidden_chars)))
+    if called := calls_in_words(answer.tool_calls):
+        parts.append(called)
     if figures and answer.not_sent:
         parts.append(not_sent_line(answer.not_sent))
     if figures and (answer.state is not AnswerState.ERROR or answer.metrics.output_tokens is not None):

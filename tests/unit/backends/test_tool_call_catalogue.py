@@ -1,6 +1,6 @@
 """Catalogue T (safety 4.3), the part that a client sees: calls are text, whatever they say.
 
-T7 (results) and T9 (images by address) are the proxy's and the encoders'; nothing here ever runs a tool.
+T9 (images by address) is the proxy's and the encoders'; nothing here ever runs a tool.
 """
 
 import json
@@ -12,7 +12,15 @@ from llama_runner.backends.base import Endpoint, Engine
 from llama_runner.backends.events import ToolCallDelta
 from llama_runner.backends.fold import MAX_NAME_CHARS, MAX_TOOL_CALLS, AnswerFold
 from llama_runner.backends.registry import connect
-from llama_runner.backends.request import ChatRequest, JsonOutput, Message, Role, ToolCall
+from llama_runner.backends.request import (
+    MAX_RESULT_CHARS,
+    ChatRequest,
+    JsonOutput,
+    Message,
+    Role,
+    ToolCall,
+    calls_in_words,
+)
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from tests.unit.backends.helpers import DONE, delta, ollama, openai, sse, text
@@ -146,3 +154,29 @@ async def test_t10_a_schema_is_passed_on_untouched_and_never_evaluated() -> None
                 request
             )
             assert json.dumps(loop).encode() in wire.body
+
+
+@pytest.mark.parametrize("engine", [Engine.OPENAI, Engine.OLLAMA, Engine.ANTHROPIC, Engine.LLAMA_SERVER])
+async def test_t7_a_result_of_100_mb_is_cut_and_says_so(engine: Engine) -> None:
+    call = ToolCall("c1", "read", "{}")
+    messages = (
+        Message(Role.USER, "x"),
+        Message(Role.ASSISTANT, "", tool_calls=(call,)),
+        Message(Role.TOOL, "a" * 100_000_000, tool_call_id="c1"),
+    )
+    async with open_http() as http:
+        backend = connect(Endpoint("http://127.0.0.1:9", engine), http=http, clock=SystemClock())
+        body = backend.encode(ChatRequest("m", messages)).body
+    assert len(body) < MAX_RESULT_CHARS + 10_000
+    assert b"99000000 more characters were left out" in body
+
+
+def test_t8_a_call_that_nobody_offered_is_told_and_nothing_is_run() -> None:
+    """T1, T5, T6: its name and arguments are text, with every control visible."""
+    calls = tuple(ToolCall(None, name, '{"x":\n "\x1b[31m\u202e"}') for name in ("rm -rf\x07", "__class__"))
+    said = calls_in_words(calls)
+    assert said.startswith("It called rm -rf") and said.endswith("nothing was run.")
+    assert not any(bad in said for bad in "\x07\x1b\u202e\n")
+    assert calls_in_words(()) == ""
+    assert "and 97 more" in calls_in_words(calls[:1] * 100)
+    assert len(calls_in_words((ToolCall(None, "n" * 10**6, "a" * 10**6),) * 3)) < 1000

@@ -1,6 +1,5 @@
 """Official clients against the proxy in a real service with a real engine and model."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import ollama
 import openai
 import pytest
 
+from tests.fakes.listening import occupied_port
 from tests.integration.service_process import ServiceProcess, started_service
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1"
@@ -253,14 +253,13 @@ def test_bodies_that_make_no_sense_are_400(service: ServiceProcess, body: bytes)
 
 def test_a_busy_port_costs_one_dialect_and_is_named(tmp_path: Path) -> None:
     """F12."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with started_service(tmp_path, "--openai", f"127.0.0.1:{port}", "--ollama", "127.0.0.1:0") as service:
-            assert service.ready["openai"] is None
-            assert httpx.get(service.ready["ollama"]).text == "Ollama is running"
-            token = service.run_file.token
-            health = httpx.get(f"{service.url}/api/v1/health", headers={"Authorization": f"Bearer {token}"})
-            (notice,) = health.json()["notices"]
-            assert str(port) in notice and "--openai" in notice
+    with (
+        occupied_port() as port,
+        started_service(tmp_path, "--openai", f"127.0.0.1:{port}", "--ollama", "127.0.0.1:0") as service,
+    ):
+        assert service.ready["openai"] is None
+        assert httpx.get(service.ready["ollama"]).text == "Ollama is running"
+        token = service.run_file.token
+        health = httpx.get(f"{service.url}/api/v1/health", headers={"Authorization": f"Bearer {token}"})
+        (notice,) = health.json()["notices"]
+        assert str(port) in notice and "--openai" in notice

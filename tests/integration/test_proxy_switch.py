@@ -1,8 +1,7 @@
 """Listeners of the proxy that come and go while a real service runs, by the settings."""
 
-import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.net.client import open_http
+from tests.fakes.listening import answers, occupied_port
 from tests.integration.service_process import ServiceProcess, run_to_end, started_service
 
 # Slow enough to last longer than the patience at the end of the service, where nothing else is waited for.
@@ -68,25 +68,6 @@ async def control(home: Path) -> AsyncIterator[ControlClient]:
         client = await attach(home_at(home), http=http)
         assert client is not None
         yield client
-
-
-async def answers(url: str | None) -> bool:
-    """Whether somebody lists models there."""
-    assert url is not None
-    async with httpx.AsyncClient() as http:
-        try:
-            return (await http.get(f"{url}/v1/models")).status_code == 200
-        except httpx.ConnectError:
-            return False
-
-
-@contextmanager
-def occupied_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that this process has."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
 
 
 def free_port() -> int:

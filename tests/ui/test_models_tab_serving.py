@@ -1,9 +1,6 @@
 """The models tab: serving other programs, plans, pins and requests, with a real service and engines."""
 
 import json
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -26,6 +23,7 @@ from llama_runner.core.paths import create_folders, home_at
 from llama_runner.ui.tabs.models import ModelsTab
 from llama_runner.ui.widgets.tables import DataTable
 from tests.fakes.gguf_files import write_tiny_llama
+from tests.fakes.listening import answers, occupied_port
 from tests.ui.tab_support import Stage, open_questions, run, stage, until, word_on
 from tests.ui.window_support import cells, controls
 
@@ -109,22 +107,6 @@ async def opened(on: Stage) -> ModelsTab:
     await until(lambda: column(tab, "Model", "a"), timeout_s=LOAD_S)
     await until(lambda: switch(tab, "Ollama").isEnabled())
     return tab
-
-
-async def answers(url: str) -> bool:
-    async with httpx.AsyncClient() as http:
-        try:
-            return (await http.get(f"{url}/v1/models")).status_code == 200
-        except httpx.ConnectError:
-            return False
-
-
-@contextmanager
-def occupied_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
 
 
 def test_a_switch_serves_an_address_that_can_be_copied(two_models: Path) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
@@ -32,6 +33,7 @@ def setting(
     le: float | None = None,
     clamp: bool = True,
     max_length: int | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare one setting.
 
@@ -42,8 +44,9 @@ def setting(
         clamp: Whether a value out of bounds becomes the nearest allowed one, else the default. Nearest makes
             sense for durations and sizes, not for ports.
         max_length: Longest allowed text or list.
+        more: What else its schema says of it.
     """
-    extra: dict[str, Any] = {"clamp": clamp} | ({} if unit is None else {"unit": unit})
+    extra: dict[str, Any] = {"clamp": clamp, **(more or {})} | ({} if unit is None else {"unit": unit})
     return Field(
         default, title=title, description=help, ge=ge, le=le, max_length=max_length, json_schema_extra=extra
     )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from llama_runner.core.errors import UsageError
-from llama_runner.core.fields import BadText, Section, Takes
+from llama_runner.core.fields import BadText, Section, Takes, setting
 
 MAX_TOKENS: Final = 16_777_216
 
@@ -82,11 +82,17 @@ def option(
     max_length: int | None = None,
 ) -> Any:
     """Declare one option; None, its default, leaves the choice to the engine."""
-    extra: dict[str, Any] = {"clamp": False, "flag": flag, "group": str(group)}
-    extra |= {} if unit is None else {"unit": unit}
-    extra |= {"off": off} if off else {}
-    return Field(
-        None, title=title, description=help, ge=ge, le=le, max_length=max_length, json_schema_extra=extra
+    more = {"flag": flag, "group": str(group)} | ({"off": off} if off else {})
+    return setting(
+        None,
+        title=title,
+        help=help,
+        unit=unit,
+        ge=ge,
+        le=le,
+        clamp=False,
+        max_length=max_length,
+        more=more,
     )
 
 

@@ -5,6 +5,7 @@ Its WebSocket interface is not imitated: `lms` and the lmstudio packages need th
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from starlette.requests import Request
@@ -17,18 +18,18 @@ from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 from llama_runner.net.fetch import MAX_REPLY_BYTES
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
 from llama_runner.proxy.bodies import read_object
+from llama_runner.proxy.handlers import Handler, routed
 from llama_runner.proxy.host import ModelState, OfferedModel
+from llama_runner.proxy.openai_errors import error_answer
 from llama_runner.proxy.openai_face import (
     CHAT,
     COMPLETION,
     EMBEDDINGS,
-    Handler,
     OpenAIFace,
     Operation,
-    answered,
 )
 from llama_runner.proxy.records import RequestRecord
-from llama_runner.proxy.relay import Call, Relay, Relays
+from llama_runner.proxy.relay import Relay, Relays
 from llama_runner.proxy.routing import find_model
 
 _STOP_REASONS: Final = {
@@ -48,18 +49,21 @@ class LmStudioFace:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        return [
-            Route("/lmstudio-greeting", self.greeting, methods=["GET"]),
-            Route("/api/v0/models", answered(self.models), methods=["GET"]),
-            Route("/api/v0/models/{id:path}", answered(self.model), methods=["GET"]),
-            Route("/api/v0/chat/completions", answered(self.operation(CHAT)), methods=["POST"]),
-            Route("/api/v0/completions", answered(self.operation(COMPLETION)), methods=["POST"]),
-            Route("/api/v0/embeddings", answered(self._openai.operation(EMBEDDINGS)), methods=["POST"]),
-            Route("/api/v1/models", answered(self.v1_models), methods=["GET"]),
-            Route("/api/v1/models/load", answered(self.load), methods=["POST"]),
-            Route("/api/v1/models/unload", answered(self.unload), methods=["POST"]),
-            Route("/api/v1/models/download", answered(self.refused), methods=["POST"]),
-        ]
+        return routed(
+            (
+                ("GET", "/lmstudio-greeting", self.greeting),
+                ("GET", "/api/v0/models", self.models),
+                ("GET", "/api/v0/models/{id:path}", self.model),
+                ("POST", "/api/v0/chat/completions", self.operation(CHAT)),
+                ("POST", "/api/v0/completions", self.operation(COMPLETION)),
+                ("POST", "/api/v0/embeddings", self._openai.operation(EMBEDDINGS)),
+                ("GET", "/api/v1/models", self.v1_models),
+                ("POST", "/api/v1/models/load", self.load),
+                ("POST", "/api/v1/models/unload", self.unload),
+                ("POST", "/api/v1/models/download", self.refused),
+            ),
+            error_answer,
+        )
 
     async def greeting(self, request: Request) -> JSONResponse:
         """What its clients look for first."""
@@ -80,8 +84,7 @@ class LmStudioFace:
         async def handle(request: Request) -> ASGIApp:
             call = await self._openai.call(operation, await read_object(request))
             if not call.streamed:
-                model = await find_model(self._shared.host, call.model_id)
-                call = _with_stats(call, model)
+                call = replace(call, writer=lambda record: _with_stats(call.model, record))
             return Relay(self._shared, call, request.url.path)
 
         return handle
@@ -183,19 +186,8 @@ def _embeds(model: OfferedModel) -> bool:
     return "embedding" in model.capabilities
 
 
-def _with_stats(call: Call, model: OfferedModel) -> Call:
-    def writer(record: RequestRecord) -> AnswerWriter:
-        return BodyChanged(lambda body: add_stats(body, model, record))
-
-    return Call(
-        model_id=call.model_id,
-        path=call.path,
-        body=call.body,
-        streamed=False,
-        writer=writer,
-        error_answer=call.error_answer,
-        error_body=call.error_body,
-    )
+def _with_stats(model: OfferedModel, record: RequestRecord) -> AnswerWriter:
+    return BodyChanged(lambda body: add_stats(body, model, record))
 
 
 def add_stats(body: bytes, model: OfferedModel, record: RequestRecord) -> bytes:

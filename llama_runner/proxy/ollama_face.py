@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -13,12 +13,13 @@ from starlette.types import ASGIApp
 
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import seconds
-from llama_runner.core.errors import InvalidRequestError, LlamaRunnerError, ProtocolError
+from llama_runner.core.errors import InvalidRequestError, ProtocolError
 from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
 from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
 from llama_runner.proxy.bodies import MAX_BODY_BYTES, read_object, wants_stream
 from llama_runner.proxy.durations import expires_at, keep_alive_s, nanoseconds, rfc3339
+from llama_runner.proxy.handlers import routed
 from llama_runner.proxy.host import ModelState, OfferedModel
 from llama_runner.proxy.lm_studio_face import parameters_text
 from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, unspoken
@@ -40,8 +41,6 @@ _REFUSED: Final = (
     ("POST", "/api/blobs/{digest:path}"),
 )
 
-Handler = Callable[[Request], Awaitable[ASGIApp]]
-
 
 class OllamaFace:
     """`/api/*` and the greeting at `/`."""
@@ -51,21 +50,23 @@ class OllamaFace:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        get, post = ["GET"], ["POST"]
-        routes = [
-            Route("/", self.greeting, methods=["GET", "HEAD"]),
-            Route("/api/version", self.version, methods=["GET", "HEAD"]),
-            Route("/api/status", self.status, methods=get),
-            Route("/api/tags", answered(self.tags), methods=["GET", "HEAD"]),
-            Route("/api/ps", answered(self.running), methods=get),
-            Route("/api/show", answered(self.show), methods=post),
-            Route("/api/chat", answered(self.chat), methods=post),
-            Route("/api/generate", answered(self.generate), methods=post),
-            Route("/api/embed", answered(self.embed), methods=post),
-            Route("/api/embeddings", answered(self.embeddings), methods=post),
-            Route("/api/blobs/{digest:path}", self.no_blob, methods=["HEAD"]),
-        ]
-        return routes + [Route(path, self.refused, methods=[method]) for method, path in _REFUSED]
+        return routed(
+            (
+                ("GET HEAD", "/", self.greeting),
+                ("GET HEAD", "/api/version", self.version),
+                ("GET", "/api/status", self.status),
+                ("GET HEAD", "/api/tags", self.tags),
+                ("GET", "/api/ps", self.running),
+                ("POST", "/api/show", self.show),
+                ("POST", "/api/chat", self.chat),
+                ("POST", "/api/generate", self.generate),
+                ("POST", "/api/embed", self.embed),
+                ("POST", "/api/embeddings", self.embeddings),
+                ("HEAD", "/api/blobs/{digest:path}", self.no_blob),
+                *((method, path, self.refused) for method, path in _REFUSED),
+            ),
+            error_answer,
+        )
 
     # --- what there is -----------------------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ class OllamaFace:
         # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
         usage: JsonValue = {"include_usage": True}
         whole = {"model": model.id, "stream": True, "stream_options": usage, **body}
-        call = _call(model.id, path, whole, streamed=streamed, writer=writer)
+        call = _call(model, path, whole, streamed=streamed, writer=writer)
         return Relay(shared, call, request.url.path, keep_s=keep_alive_s(document.get("keep_alive")))
 
     async def _embedding_relay(
@@ -226,13 +227,13 @@ class OllamaFace:
             return BodyChanged(lambda data: _changed(data, partial(change, record)))
 
         whole = {"model": model.id, **body}
-        call = _call(model.id, EMBEDDINGS.upstream, whole, streamed=False, writer=writer)
+        call = _call(model, EMBEDDINGS.upstream, whole, streamed=False, writer=writer)
         keep_s = keep_alive_s(document.get("keep_alive"))
         return Relay(self._shared, call, request.url.path, keep_s=keep_s)
 
 
 def _call(
-    model_id: str,
+    model: OfferedModel,
     path: str,
     body: Mapping[str, JsonValue],
     *,
@@ -240,7 +241,7 @@ def _call(
     writer: Callable[[RequestRecord], AnswerWriter],
 ) -> Call:
     return Call(
-        model_id=model_id,
+        model=model,
         path=path,
         body=dump_json(dict(body)),
         streamed=streamed,
@@ -366,16 +367,3 @@ def shortened(vector: list[float], size: int | None) -> list[JsonValue]:
     cut = vector[:size]
     length = math.sqrt(sum(x * x for x in cut))
     return [x / length for x in cut] if length else list(cut)
-
-
-def answered(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """`handler` with errors before the answer in the dialect."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)  # type: ignore[return-value]  # any ASGI app is a response here
-        except LlamaRunnerError as error:
-            status, document = error_answer(error)
-            return JSONResponse(document, status_code=status)
-
-    return answer

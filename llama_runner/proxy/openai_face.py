@@ -1,26 +1,24 @@
 """The OpenAI dialect: what llama-server speaks itself goes through untouched, field by field allowed."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.proxy import fields
 from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyThrough, SseThrough
 from llama_runner.proxy.bodies import read_object, refuse_fetched_media, wants_stream
+from llama_runner.proxy.handlers import Handler, routed
 from llama_runner.proxy.host import OfferedModel
 from llama_runner.proxy.openai_errors import engine_error, error_answer, error_document
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Call, Relay, Relays
 from llama_runner.proxy.routing import find_model
-
-Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +67,15 @@ class OpenAIFace:
 
     def routes(self) -> list[Route]:
         """All of them."""
-        found = [Route(f"{prefix}/models", answered(self.models), methods=["GET"]) for prefix in ("/v1", "")]
-        found += [
-            Route(f"{prefix}/models/{{id:path}}", answered(self.model), methods=["GET"])
-            for prefix in ("/v1", "")
-        ]
+        table: list[tuple[str, str, Handler]] = []
         for prefix in ("/v1", ""):
-            found += [
-                Route(prefix + path, answered(self.operation(operation)), methods=["POST"])
-                for path, operation in OPERATIONS.items()
+            table += [
+                ("GET", f"{prefix}/models", self.models),
+                ("GET", f"{prefix}/models/{{id:path}}", self.model),
+                *(("POST", prefix + path, self.operation(one)) for path, one in OPERATIONS.items()),
             ]
-        found += [
-            Route(path, answered(self.operation(operation)), methods=["POST"])
-            for path, operation in NATIVE.items()
-        ]
-        return found
+        table += [("POST", path, self.operation(one)) for path, one in NATIVE.items()]
+        return routed(table, error_answer)
 
     async def models(self, request: Request) -> ASGIApp:
         """GET /v1/models: every model that can be asked for, loaded or not."""
@@ -118,7 +110,7 @@ class OpenAIFace:
             return BodyThrough(error_document)
 
         return Call(
-            model_id=model.id,
+            model=model,
             path=operation.upstream,
             body=dump_json(body),
             streamed=streamed,
@@ -148,16 +140,3 @@ def model_entry(model: OfferedModel) -> dict[str, JsonValue]:
         },
         "status": {"value": str(model.state)},
     }
-
-
-def answered(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """`handler` with errors before the answer in the dialect."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)  # type: ignore[return-value]  # any ASGI app is a response here
-        except LlamaRunnerError as error:
-            status, document = error_answer(error)
-            return JSONResponse(document, status_code=status)
-
-    return answer

@@ -17,11 +17,11 @@ from llama_runner import __version__
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import LlamaRunnerError, ServerError, UnreachableError
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
+from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status
 from llama_runner.net.stream import OpenAnswer, open_answer
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter, sse_headers
-from llama_runner.proxy.host import ModelHost, Upstream
+from llama_runner.proxy.host import ModelHost, OfferedModel, Upstream
 from llama_runner.proxy.records import RequestLog, RequestRecord
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Call:
         error_body: For errors of the engine.
     """
 
-    model_id: str
+    model: OfferedModel
     path: str
     body: bytes
     streamed: bool
@@ -94,7 +94,7 @@ class Relay:
         self._client_path = client_path
         self._began_ns = shared.clock.now_ns()
         self._record = shared.requests.begin(
-            client_path, call.model_id, shared.clock.utc(), streamed=call.streamed
+            client_path, call.model.id, shared.clock.utc(), streamed=call.streamed
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +112,7 @@ class Relay:
                 "proxied path=%s model=%s status=%s outcome=%s queue_s=%.3f load_s=%.3f first_byte_s=%.3f"
                 " total_s=%.3f",
                 self._client_path,
-                self._call.model_id,
+                self._call.model.id,
                 record.status,
                 record.outcome,
                 record.queue_s or 0.0,
@@ -133,19 +133,19 @@ class Relay:
         except* LlamaRunnerError as errors:
             await out.fail(_first(errors))
         except* _ClientStuck:
-            log.info("client takes nothing, dropped model=%s", self._call.model_id)
+            log.info("client takes nothing, dropped model=%s", self._call.model.id)
             self._record.outcome = "client left"
         except* Exception as errors:
             # The edge of a request: the client gets a number, the log the rest (I25).
             number = secrets.token_hex(4)
-            log.error("relay failed model=%s number=%s", self._call.model_id, number, exc_info=errors)
+            log.error("relay failed model=%s number=%s", self._call.model.id, number, exc_info=errors)
             await out.fail(
                 LlamaRunnerError(f"Something went wrong here (number {number}).", "See the service's log.")
             )
 
     async def _forward(self, out: "_Out") -> None:
         shared, record = self._shared, self._record
-        async with shared.admission.admitted(self._call.model_id) as waited_s:
+        async with shared.admission.admitted(self._call.model.id) as waited_s:
             record.queue_s = waited_s
             began_ns = shared.clock.now_ns()
             while True:
@@ -155,16 +155,16 @@ class Relay:
                     # An engine that just died: nothing went out, its successor may have it.
                     if not error.never_sent or seconds(shared.clock.now_ns(), began_ns) > RETRY_FOR_S:
                         raise
-                    log.info("engine is gone, asking again model=%s", self._call.model_id)
+                    log.info("engine is gone, asking again model=%s", self._call.model.id)
                     await shared.host.changed(CHANGE_LIMIT_S)
                 else:
                     return
 
     async def _ask(self, out: "_Out") -> None:
         shared, call, record = self._shared, self._call, self._record
-        async with shared.host.use(call.model_id) as upstream:
+        async with shared.host.use(call.model.id) as upstream:
             record.load_s = (record.load_s or 0.0) + upstream.load_s
-            shared.host.keep(call.model_id, self._keep_s)
+            shared.host.keep(call.model.id, self._keep_s)
             asked_ns = shared.clock.now_ns()
             wire = _Wire(upstream.base_url + call.path, _headers(upstream, call), call.body)
             async with open_answer(shared.http, wire, shared.clock) as answer:
@@ -217,7 +217,9 @@ class _Out:
         await self._close()
 
     async def refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        """The engine's own error."""
+        """The engine's own error; where the answer has begun, as its end in the dialect."""
+        if self._started:
+            raise_for_status(status, headers, body, self._call.model.id)
         status, body = self._call.error_body(status, body)
         self._record.outcome = "refused"
         kept = {name: value for name, value in headers.items() if name.lower() == "retry-after"}
@@ -233,7 +235,7 @@ class _Out:
                 status, dump_json(document), {} if retry_s is None else {"Retry-After": f"{retry_s:.0f}"}
             )
         elif not self._ended:
-            log.warning("answer broke off model=%s reason=%s", self._call.model_id, error.kind)
+            log.warning("answer broke off model=%s reason=%s", self._call.model.id, error.kind)
             if last := self.writer.broken(error):
                 await self._give({"type": "http.response.body", "body": last, "more_body": True})
             if self._call.streamed:
@@ -258,11 +260,6 @@ class _Out:
             await self._head(200, self.writer.content_type, sse_headers(self._call.streamed))
 
     async def _whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        if self._started:
-            # The head is out already: all that is left is the dialect's way to say it.
-            await self._give({"type": "http.response.body", "body": body + b"\n", "more_body": True})
-            await self._close()
-            return
         await self._head(status, "application/json", {"Content-Length": str(len(body)), **headers})
         self._record.bytes_sent += len(body)
         self._ended = True
@@ -273,7 +270,7 @@ class _Out:
         self._record.status = status
         headers = {
             "Content-Type": content_type,
-            "X-Llama-Runner": f"{__version__}; model={self._call.model_id}; step=local",
+            "X-Llama-Runner": f"{__version__}; model={self._call.model.id}; step=local",
             "Server-Timing": self._record.server_timing(),
             **more,
         }
@@ -316,7 +313,7 @@ async def _unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None
     """Run `work` until it ends or the client is gone, whichever is first. True when the client left."""
     async with asyncio.TaskGroup() as group:
         working = group.create_task(work, name="relay")
-        watching = group.create_task(_gone(receive), name="watch client")
+        watching = group.create_task(client_gone(receive), name="watch client")
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         left = not working.done()
         working.cancel()
@@ -324,6 +321,7 @@ async def _unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None
     return left
 
 
-async def _gone(receive: Receive) -> None:
+async def client_gone(receive: Receive) -> None:
+    """Return when the client has left. Call it when the request's body is read."""
     while (await receive())["type"] != "http.disconnect":
         continue

@@ -207,8 +207,11 @@ class RuntimeManager:
         instance = self._of_model(model_id)
         if instance is not None:
             limit_s = instance.usual_idle_limit_s if idle_s is None else idle_s
-            instance.idle_limit_s = None if limit_s == math.inf else limit_s
-            self._announce()
+            limit_s = None if limit_s == math.inf else limit_s
+            # Said with every request; mostly it is as it was.
+            if limit_s != instance.idle_limit_s:
+                instance.idle_limit_s = limit_s
+                self._announce()
 
     def pin(self, instance_id: str, pinned: bool) -> InstanceSnapshot:
         """Keep an instance whatever else wants room, or let it go again. Raises NotFoundError."""

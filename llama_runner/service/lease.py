@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llama_runner.core.tasks import TaskOwner
+from llama_runner.proxy.relay import client_gone
 from llama_runner.service.state import ServiceState
 
 
@@ -35,7 +36,7 @@ class LeaseResponse(Response):
 
     async def _either_ends(self, receive: Receive) -> None:
         waits = (
-            self._tasks.start(_disconnected(receive), name="lease-client"),
+            self._tasks.start(client_gone(receive), name="lease-client"),
             self._tasks.start(self._state.stop_requested.wait(), name="lease-stop"),
         )
         try:
@@ -43,8 +44,3 @@ class LeaseResponse(Response):
         finally:
             for task in waits:
                 task.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -41,8 +41,7 @@ class RuntimeHost:
         self._http = http
         self._clock = clock
         self._tasks = tasks
-        self._files: tuple[ModelFile, ...] = ()
-        self._modified: dict[str, float] = {}
+        self._files: tuple[OfferedModel, ...] = ()
         self._looked_ns: int | None = None
         self._contexts: dict[str, int | None] = {}
 
@@ -53,7 +52,7 @@ class RuntimeHost:
         # A child that is gone may leave its port to another.
         urls = {snapshot.url for snapshot in running.values()}
         self._contexts = {url: length for url, length in self._contexts.items() if url in urls}
-        return [self._model(file, running.get(file.id)) for file in self._files]
+        return [self._running(model, running.get(model.id)) for model in self._files]
 
     @asynccontextmanager
     async def use(self, model_id: str) -> AsyncIterator[Upstream]:
@@ -82,8 +81,10 @@ class RuntimeHost:
         if self._looked_ns is not None and seconds(now_ns, self._looked_ns) < LIST_TTL_S:
             return
         catalogue = await self._manager.models()
-        self._files = tuple(model for model in catalogue.models if model.problem is None)
-        self._modified = await asyncio.to_thread(_modified, self._files)
+        usable = tuple(model for model in catalogue.models if model.problem is None)
+        modified = await asyncio.to_thread(_modified, usable)
+        # Made once per look and not per request: it hashes what tells each file from others.
+        self._files = tuple(_offered(file, modified.get(file.id, 0.0)) for file in usable)
         self._looked_ns = now_ns
 
     async def _learn_context(self, model_id: str, used: InUse) -> None:
@@ -97,25 +98,7 @@ class RuntimeHost:
             return
         self._contexts[used.url] = next((model.context_length for model in models), None)
 
-    def _model(self, file: ModelFile, running: InstanceSnapshot | None) -> OfferedModel:
-        header = file.header
-        offered = OfferedModel(
-            id=file.id,
-            digest=_digest(file, self._modified.get(file.id, 0.0)),
-            size_bytes=file.size_bytes or 0,
-            modified_s=self._modified.get(file.id, 0.0),
-        )
-        if header is not None:
-            offered = replace(
-                offered,
-                architecture=header.architecture,
-                quantization=header.quantization,
-                parameter_count=header.parameter_count,
-                trained_context=header.context_length,
-                embedding_length=header.embedding_length,
-                block_count=header.block_count,
-                capabilities=header.capabilities,
-            )
+    def _running(self, offered: OfferedModel, running: InstanceSnapshot | None) -> OfferedModel:
         if running is None or running.state in ENDED or running.state is InstanceState.STOPPING:
             return offered
         return replace(
@@ -126,6 +109,29 @@ class RuntimeHost:
             vram_bytes=running.vram_bytes,
             idle_unload_s=running.unload_in_s,
         )
+
+
+def _offered(file: ModelFile, modified_s: float) -> OfferedModel:
+    """What its file says of a model."""
+    offered = OfferedModel(
+        id=file.id,
+        digest=_digest(file, modified_s),
+        size_bytes=file.size_bytes or 0,
+        modified_s=modified_s,
+    )
+    header = file.header
+    if header is None:
+        return offered
+    return replace(
+        offered,
+        architecture=header.architecture,
+        quantization=header.quantization,
+        parameter_count=header.parameter_count,
+        trained_context=header.context_length,
+        embedding_length=header.embedding_length,
+        block_count=header.block_count,
+        capabilities=header.capabilities,
+    )
 
 
 def _digest(file: ModelFile, modified_s: float) -> str:

@@ -1,7 +1,7 @@
 """Finding servers: simulated engines and bad neighbours on loopback addresses, and the metronome."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from llama_runner.discovery.registry import (
 )
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.discovery.scan import ScanReport
+from llama_runner.net.broadcast import broadcast
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
 from tests.fakes import model_servers
@@ -32,6 +33,10 @@ from tests.fakes.model_servers import Reply, Simulated, simulated, simulated_net
 
 # Small, so that silent servers do not hold up the tests; a loopback answer takes a millisecond.
 SETTINGS = DiscoverySettings(connect_timeout_s=0.5, probe_timeout_s=0.5)
+
+
+# Takes a packet, the addresses it goes to, and the port.
+SendWake = Callable[[bytes, Iterable[str], int], Awaitable[None]]
 
 
 @dataclass
@@ -43,7 +48,9 @@ class Finder:
 
 
 @asynccontextmanager
-async def finder(home: Path, settings: DiscoverySettings = SETTINGS) -> AsyncIterator[Finder]:
+async def finder(
+    home: Path, settings: DiscoverySettings = SETTINGS, *, send_wake: SendWake = broadcast
+) -> AsyncIterator[Finder]:
     create_folders(home_at(home))
     registry, clock = ServerRegistry(), SystemClock()
     async with open_http() as http:
@@ -53,6 +60,7 @@ async def finder(home: Path, settings: DiscoverySettings = SETTINGS) -> AsyncIte
             clock=clock,
             settings=lambda: settings,
             saved=SavedServers(home_at(home), clock),
+            send_wake=send_wake,
         )
         try:
             yield Finder(manager, registry)

@@ -11,21 +11,19 @@ import pytest
 from llama_runner.backends.base import Engine
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import NotFoundError, StorageError, UsageError
-from llama_runner.core.paths import create_folders, home_at
-from llama_runner.discovery.manager import MAX_NOTE_CHARS, DiscoveryManager
+from llama_runner.core.paths import home_at
+from llama_runner.discovery.manager import MAX_NOTE_CHARS
 from llama_runner.discovery.registry import (
     Certainty,
     ServerRecord,
-    ServerRegistry,
     ServerSource,
     ServerStatus,
 )
 from llama_runner.discovery.saved import SavedServers
-from llama_runner.net.client import open_http
 from tests.fakes import model_servers
 from tests.fakes.model_servers import Reply, Simulated, simulated
 from tests.fakes.waiting import until
-from tests.integration.test_discovery import SETTINGS, Finder, finder, scan
+from tests.integration.test_discovery import Finder, finder, scan
 
 LAN = "http://192.168.7.20:8000"
 MAC = "00:11:22:aa:bb:cc"
@@ -381,21 +379,8 @@ async def waker(home: Path, sent: list[tuple[bytes, tuple[str, ...], int]]) -> A
     async def collect(packet: bytes, addresses: Iterable[str], port: int) -> None:
         sent.append((packet, tuple(addresses), port))
 
-    create_folders(home_at(home))
-    registry, clock = ServerRegistry(), SystemClock()
-    async with open_http() as http:
-        manager = DiscoveryManager(
-            registry=registry,
-            http=http,
-            clock=clock,
-            settings=lambda: SETTINGS,
-            saved=SavedServers(home_at(home), clock),
-            send_wake=collect,
-        )
-        try:
-            yield Finder(manager, registry)
-        finally:
-            await manager.close()
+    async with finder(home, send_wake=collect) as find:
+        yield find
 
 
 async def test_a_machine_is_woken_by_an_address_that_is_given_once(home: Path) -> None:

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.lm_studio_face import LmStudioFace
 from llama_runner.proxy.ollama_face import OllamaFace
 from llama_runner.proxy.openai_errors import error_object
 from llama_runner.proxy.openai_face import OpenAIFace
-from llama_runner.proxy.relay import Relays
 
 # An engine cannot be made to do what its paths below these would: they are ours, and refused.
 _UNKNOWN: Final = "Unexpected endpoint or method. ({method} {path})"

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.proxy.relay import ErrorAnswer
+from llama_runner.proxy.calls import ErrorAnswer
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 

@@ -18,6 +18,7 @@ from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 from llama_runner.net.fetch import MAX_REPLY_BYTES
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
 from llama_runner.proxy.bodies import read_object
+from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.handlers import Handler, routed
 from llama_runner.proxy.host import ModelState, OfferedModel
 from llama_runner.proxy.openai_errors import error_answer
@@ -29,7 +30,7 @@ from llama_runner.proxy.openai_face import (
     Operation,
 )
 from llama_runner.proxy.records import RequestRecord
-from llama_runner.proxy.relay import Relay, Relays
+from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
 
 _STOP_REASONS: Final = {

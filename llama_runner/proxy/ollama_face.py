@@ -18,6 +18,7 @@ from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_j
 from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
 from llama_runner.proxy.bodies import MAX_BODY_BYTES, read_object, wants_stream
+from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.durations import expires_at, keep_alive_s, nanoseconds, rfc3339
 from llama_runner.proxy.handlers import routed
 from llama_runner.proxy.host import ModelState, OfferedModel
@@ -26,7 +27,7 @@ from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, u
 from llama_runner.proxy.ollama_errors import engine_error, error_answer
 from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
-from llama_runner.proxy.relay import Call, Relay, Relays
+from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
 
 # Clients refuse to talk to a server older than what they need; this is the version whose API this is.

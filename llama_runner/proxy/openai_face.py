@@ -13,11 +13,12 @@ from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.proxy import fields
 from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyThrough, SseThrough
 from llama_runner.proxy.bodies import read_object, refuse_fetched_media, wants_stream
+from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.handlers import Handler, routed
 from llama_runner.proxy.host import OfferedModel
 from llama_runner.proxy.openai_errors import engine_error, error_answer, error_document
 from llama_runner.proxy.records import RequestRecord
-from llama_runner.proxy.relay import Call, Relay, Relays
+from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
 
 

@@ -7,77 +7,27 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
 from starlette.types import Message, Receive, Scope, Send
 
 from llama_runner import __version__
-from llama_runner.core.clock import Clock, seconds
-from llama_runner.core.errors import LlamaRunnerError, ServerError, UnreachableError
-from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, raise_for_status
-from llama_runner.net.stream import OpenAnswer, open_answer
-from llama_runner.proxy.admission import Admission
-from llama_runner.proxy.answers import AnswerWriter, sse_headers
-from llama_runner.proxy.host import ModelHost, OfferedModel, Upstream
-from llama_runner.proxy.records import RequestLog, RequestRecord
+from llama_runner.core.clock import seconds
+from llama_runner.core.errors import LlamaRunnerError, ServerError
+from llama_runner.core.jsonio import dump_json
+from llama_runner.net.errors import raise_for_status
+from llama_runner.proxy.answers import sse_headers
+from llama_runner.proxy.calls import Call, Relays
+from llama_runner.proxy.forward import forward
+from llama_runner.proxy.records import RequestRecord
 
 log = logging.getLogger(__name__)
 
 # A load that takes longer than this is not held back without a word: some clients give up after five minutes.
 COMMIT_AFTER_S: Final = 60.0
 PING_EVERY_S: Final = 15.0
-# How long an engine that died may take to be noticed and replaced, and between two looks.
-RETRY_FOR_S: Final = 10.0
-CHANGE_LIMIT_S: Final = 0.5
 # H24: a client that takes nothing for this long has left without saying so.
 SEND_LIMIT_S: Final = 60.0
-
-# Status and document of an error that came before the answer.
-ErrorAnswer = Callable[[LlamaRunnerError], tuple[int, JsonValue]]
-# What the client gets for an engine's answer that is not 2xx: status and body.
-ErrorBody = Callable[[int, bytes], tuple[int, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What is sent to the engine, and how its answer comes back.
-
-    Attributes:
-        body: Of the request to the engine, JSON.
-        writer: For a 2xx answer; made per request.
-        error_answer: For errors of ours.
-        error_body: For errors of the engine.
-    """
-
-    model: OfferedModel
-    path: str
-    body: bytes
-    streamed: bool
-    writer: Callable[[RequestRecord], AnswerWriter]
-    error_answer: ErrorAnswer
-    error_body: ErrorBody
-
-
-@dataclass(frozen=True, slots=True)
-class _Wire:
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    method: str = "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class Relays:
-    """What every relayed request shares."""
-
-    host: ModelHost
-    http: httpx.AsyncClient
-    clock: Clock
-    admission: Admission
-    requests: RequestLog
 
 
 class Relay:
@@ -128,7 +78,7 @@ class Relay:
         try:
             async with asyncio.TaskGroup() as group:
                 pinging = group.create_task(out.keep_open(), name="keep open")
-                await self._forward(out)
+                await forward(self._shared, self._call, self._record, out, self._keep_s)
                 pinging.cancel()
         except* LlamaRunnerError as errors:
             await out.fail(_first(errors))
@@ -142,48 +92,6 @@ class Relay:
             await out.fail(
                 LlamaRunnerError(f"Something went wrong here (number {number}).", "See the service's log.")
             )
-
-    async def _forward(self, out: "_Out") -> None:
-        shared, record = self._shared, self._record
-        async with shared.admission.admitted(self._call.model.id) as waited_s:
-            record.queue_s = waited_s
-            began_ns = shared.clock.now_ns()
-            while True:
-                try:
-                    await self._ask(out)
-                except UnreachableError as error:
-                    # An engine that just died: nothing went out, its successor may have it.
-                    if not error.never_sent or seconds(shared.clock.now_ns(), began_ns) > RETRY_FOR_S:
-                        raise
-                    log.info("engine is gone, asking again model=%s", self._call.model.id)
-                    await shared.host.changed(CHANGE_LIMIT_S)
-                else:
-                    return
-
-    async def _ask(self, out: "_Out") -> None:
-        shared, call, record = self._shared, self._call, self._record
-        async with shared.host.use(call.model.id) as upstream:
-            record.load_s = (record.load_s or 0.0) + upstream.load_s
-            shared.host.keep(call.model.id, self._keep_s)
-            asked_ns = shared.clock.now_ns()
-            wire = _Wire(upstream.base_url + call.path, _headers(upstream, call), call.body)
-            async with open_answer(shared.http, wire, shared.clock) as answer:
-                record.upstream_s = seconds(shared.clock.now_ns(), asked_ns)
-                if answer.is_success:
-                    await _pass(answer, out)
-                else:
-                    body = await answer.read_at_most(MAX_ERROR_BODY_BYTES)
-                    await out.refuse(answer.status, body or b"", answer.headers)
-
-
-async def _pass(answer: OpenAnswer, out: "_Out") -> None:
-    await answer.refuse_unless_plain()
-    while data := await answer.read():
-        if piece := out.writer.feed(data):
-            await out.write(piece)
-    if rest := out.writer.end():
-        await out.write(rest)
-    await out.finish()
 
 
 class _ClientStuck(Exception):
@@ -290,15 +198,6 @@ class _Out:
                 await self._send(message)
         except TimeoutError as error:
             raise _ClientStuck from error
-
-
-def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
-    accept = "text/event-stream" if call.streamed else "application/json"
-    return {
-        "Content-Type": "application/json",
-        "Accept": accept,
-        "Authorization": f"Bearer {upstream.api_key}",
-    }
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> LlamaRunnerError:

@@ -25,7 +25,7 @@ from llama_runner.net.listen import listen_tcp, port_of_socket
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
-from llama_runner.proxy.relay import Relays
+from llama_runner.proxy.calls import Relays
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.addresses import NOT_WANTED, Address, Listening, ProxyAddresses
 from llama_runner.service.listener import allowed_hosts, busy_sentence, url_host

@@ -30,9 +30,9 @@ from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
+from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.host import ModelState, OfferedModel, Upstream
 from llama_runner.proxy.records import RequestLog
-from llama_runner.proxy.relay import Relays
 from llama_runner.service.listener import allowed_hosts
 from llama_runner.service.server import HttpServer
 from tests.bench.paths import Ask, bare

@@ -12,6 +12,7 @@ from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from llama_runner.proxy import relay
 from llama_runner.proxy.admission import Admission
+from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.host import OfferedModel, Upstream
 from llama_runner.proxy.openai_face import CHAT, OpenAIFace
 from llama_runner.proxy.records import RequestLog
@@ -62,7 +63,7 @@ async def test_an_engines_refusal_after_a_long_load_is_an_event_of_the_stream(
         raise AssertionError
 
     async with open_http() as http:
-        shared = relay.Relays(host, http, clock, Admission(clock=clock), RequestLog())
+        shared = Relays(host, http, clock, Admission(clock=clock), RequestLog())
         call = await OpenAIFace(shared).call(CHAT, {"messages": [], "stream": True})
         await relay.Relay(shared, call, "/v1/chat/completions")({}, receive, send)
     start, *bodies = sent

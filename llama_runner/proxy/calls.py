@@ -1,0 +1,50 @@
+"""What one relayed request is, and what all of them share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from llama_runner.core.clock import Clock
+from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.jsonio import JsonValue
+from llama_runner.proxy.admission import Admission
+from llama_runner.proxy.answers import AnswerWriter
+from llama_runner.proxy.host import ModelHost, OfferedModel
+from llama_runner.proxy.records import RequestLog, RequestRecord
+
+# Status and document of an error that came before the answer.
+ErrorAnswer = Callable[[LlamaRunnerError], tuple[int, JsonValue]]
+# What the client gets for an engine's answer that is not 2xx: status and body.
+ErrorBody = Callable[[int, bytes], tuple[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent to the engine, and how its answer comes back.
+
+    Attributes:
+        body: Of the request to the engine, JSON.
+        writer: For a 2xx answer; made per request.
+        error_answer: For errors of ours.
+        error_body: For errors of the engine.
+    """
+
+    model: OfferedModel
+    path: str
+    body: bytes
+    streamed: bool
+    writer: Callable[[RequestRecord], AnswerWriter]
+    error_answer: ErrorAnswer
+    error_body: ErrorBody
+
+
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """What every relayed request shares."""
+
+    host: ModelHost
+    http: httpx.AsyncClient
+    clock: Clock
+    admission: Admission
+    requests: RequestLog

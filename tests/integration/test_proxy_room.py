@@ -52,12 +52,21 @@ async def control(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+async def standing(service: ServiceProcess) -> str:
+    """What the service is at, for a person who wonders why nothing moves."""
+    log = (home_at(service.home).logs_dir / "llama-runner.log").read_text().splitlines()[-40:]
+    async with control(service) as http:
+        now = [(await http.get(path)).text for path in ("/instances", "/requests")]
+    return "\n".join([*now, *log])
+
+
 def ask(model: str, tokens: int = 4) -> dict[str, Any]:
     # Greedy: random weights now and then choose bytes that the engine refuses to call text.
     sampling = {"temperature": 0, "ignore_eos": True, "max_tokens": tokens}
     return {"model": model, "prompt": "x", "stream": True, **sampling}
 
 
+@pytest.mark.timeout(240)
 async def test_two_hundred_interleaved_requests_are_all_answered_whole(service: ServiceProcess) -> None:
     order = random.Random(4).choices("ab", k=REQUESTS)
     waiting = iter(order)
@@ -71,9 +80,12 @@ async def test_two_hundred_interleaved_requests_are_all_answered_whole(service: 
             assert answer.text.rstrip().endswith("data: [DONE]"), answer.text[-200:]
             whole += 1
 
-    async with proxy(service) as http, asyncio.TaskGroup() as group:
-        for _ in range(CLIENTS):
-            group.create_task(client(http))
+    try:
+        async with asyncio.timeout(200), proxy(service) as http, asyncio.TaskGroup() as group:
+            for _ in range(CLIENTS):
+                group.create_task(client(http))
+    except TimeoutError:
+        pytest.fail(f"{whole} answered, then it stood still:\n{await standing(service)}")
     assert whole == REQUESTS
     async with control(service) as http:
         (last,) = (await http.get("/instances")).json()["instances"]

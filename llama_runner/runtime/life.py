@@ -227,7 +227,7 @@ class Life:
             # Gone already: then there is nobody to ask, and the waits below return at once.
             with contextlib.suppress(ConnectionError, RuntimeError):
                 child.stdin.write(_EXIT_COMMAND)
-                # A server that is only just ready loses one exit request in ten, but not the end of its input.
+                # A server only just ready loses one exit request in ten, but not the end of its input.
                 child.stdin.close()
             # Other builds may lose both, but no signal after it.
             first_s = min(_FIRST_ASK_S, grace_s / 2)

@@ -137,7 +137,11 @@ class Life:
         self._output.note(f"$ {' '.join(self._launch.argv)}")
         try:
             child = await spawn(
-                self._launch.argv, env=env | dict(self._launch.env), stdin=PIPE, stdout=PIPE, stderr=PIPE
+                self._launch.argv,
+                env={**env, **self._around.child_env, **self._launch.env},
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
             )
         except OSError as error:
             return diagnosis.not_started(self._launch.argv[0], error)

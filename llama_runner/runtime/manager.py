@@ -40,6 +40,7 @@ from llama_runner.runtime.instance import (
     Timings,
 )
 from llama_runner.runtime.memory import LoadPlan
+from llama_runner.runtime.orphans import LaunchMark
 from llama_runner.runtime.output import LogFile, OutputRing
 from llama_runner.runtime.room import Room
 from llama_runner.runtime.states import ENDED, SERVING, InUse
@@ -89,6 +90,7 @@ class RuntimeManager:
         self._timings = timings or Timings()
         self._headers = HeaderCache()
         self._engines = EngineProbes()
+        self._mark = LaunchMark(home)
         self._tasks = TaskOwner()
         self._instances: dict[str, Instance] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -237,6 +239,7 @@ class RuntimeManager:
             for instance in tuple(self._instances.values()):
                 await instance.ended()
                 self._forget(instance)
+        self._mark.clear()
 
     # --- within ------------------------------------------------------------------------------------------
 
@@ -314,6 +317,7 @@ class RuntimeManager:
             stop_grace_s=config.runtime.stop_grace_s,
             load_stall_s=config.runtime.load_stall_s,
             timings=self._timings,
+            child_env=self._mark.environment(),
         )
 
     def _log_file(self, config: AppConfig, model: ModelFile) -> LogFile:

@@ -105,6 +105,7 @@ class Surroundings:
         environ: Of this process; scrubbed before a child sees it.
         pick_port: A free loopback port; may be taken by the time it is used.
         chance: A random number from 0 to 1, for restart jitter.
+        child_env: More variables for each child.
     """
 
     http: httpx.AsyncClient
@@ -116,3 +117,4 @@ class Surroundings:
     timings: Timings = Timings()
     platform: str = sys.platform
     chance: Callable[[], float] = random.random
+    child_env: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -32,6 +32,7 @@ from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import port_of_socket
 from llama_runner.runtime.engine import EngineProbes
 from llama_runner.runtime.manager import RuntimeManager
+from llama_runner.runtime.orphans import end_orphans
 from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, wanted_addresses
 from llama_runner.service.api import ControlApi
 from llama_runner.service.engine import describe_engine
@@ -129,6 +130,8 @@ async def _serve(
     tasks = TaskOwner()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
+        if orphans := await asyncio.to_thread(end_orphans, home):
+            state.notice(f"{orphans} processes that a killed service had left behind were ended.")
         http = await stack.enter_async_context(open_http())
         stack.push_async_callback(tasks.close)
         manager = RuntimeManager(

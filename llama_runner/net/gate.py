@@ -67,6 +67,7 @@ class RequestGate:
         public_paths: Paths that need no token. All other rules hold there too.
         allowed_origins: Origins of pages that may call: the listener's own page, none by default.
         max_body_bytes: Counted while reading, whatever Content-Length says.
+        session: Whether a browser's headers hold a session that counts as the token.
         max_failures: Wrong tokens a minute before an address is turned away, with the right token too; None
             never does: for random tokens, which nobody guesses, while a stray client could lock others out.
     """
@@ -80,6 +81,7 @@ class RequestGate:
         public_paths: frozenset[str] = frozenset(),
         allowed_origins: Callable[[], frozenset[str]] = frozenset,
         max_body_bytes: int = MAX_BODY_BYTES,
+        session: Callable[[HeaderMap], bool] | None = None,
         max_failures: int | None = MAX_FAILURES,
         clock: Clock | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class RequestGate:
         self._public_paths = public_paths
         self._allowed_origins = allowed_origins
         self._max_body_bytes = max_body_bytes
+        self._session = session
         self._failures = _Failures(clock or SystemClock(), max_failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +119,7 @@ class RequestGate:
             return Refusal(400, "invalid_request", "This kind of connection is not served.")
         return (
             _check_host(scope, headers, self._allowed_hosts())
-            or _check_origin(headers, self._allowed_origins())
+            or _check_origin(scope, headers, self._allowed_origins())
             or _check_content_type(scope, headers)
             or self._check_length(headers)
             or self._check_token(scope, headers)
@@ -136,6 +139,8 @@ class RequestGate:
         if self._failures.too_many(client):
             return Refusal(429, "overloaded", "Too many wrong tokens from this address.", "Wait a minute.")
         given = headers.get("authorization", [])
+        if not given and self._session is not None and self._session(headers):
+            return None
         wanted = f"Bearer {self._token}"
         # One header only: with two, a proxy in between and we could each believe another one.
         if len(given) == 1 and hmac.compare_digest(given[0].encode("utf-8"), wanted.encode("utf-8")):
@@ -160,9 +165,14 @@ def _check_host(scope: Scope, headers: HeaderMap, allowed: frozenset[str]) -> Re
     return None
 
 
-def _check_origin(headers: HeaderMap, allowed: frozenset[str]) -> Refusal | None:
-    """Pages of other sites may call nothing, by no method, by what Origin and Sec-Fetch-Site say."""
+def _check_origin(scope: Scope, headers: HeaderMap, allowed: frozenset[str]) -> Refusal | None:
+    """Pages of other sites may call nothing, by no method, by what Origin and Sec-Fetch-Site say.
+
+    A WebSocket must say where it comes from (W2): browsers let every page open one, and always say it.
+    """
     origins = headers.get("origin", [])
+    if not origins and scope["type"] == "websocket":
+        return Refusal(403, "refused", "A WebSocket needs an Origin.", "Send this listener's own address.")
     if any(origin not in allowed for origin in origins) or len(origins) > 1:
         return Refusal(403, "refused", "Web pages may not call this.", "Allow the page's origin in Settings.")
     sites = headers.get("sec-fetch-site", [])

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -20,6 +21,11 @@ CLOSE_LIMIT_S: Final = 2
 REQUEST_LIMIT_S: Final = 10.0
 # The same for requests of 32 MiB, at 1 MiB a second.
 BODY_LIMIT_S: Final = 30.0
+# Safety I35: what clients say over a WebSocket is a command at most.
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+# W6: two missed pings, then the client is taken for gone.
+PING_EVERY_S: Final = 15.0
+PONG_LIMIT_S: Final = 2 * PING_EVERY_S
 
 
 class BoundedRequests(H11Protocol):
@@ -45,6 +51,11 @@ class BoundedRequests(H11Protocol):
             self._expect_nothing()
         elif self._arriving is None:
             self._expect()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """It arrived; another protocol has the connection now, with limits of its own."""
+        self._expect_nothing()
+        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """What follows is idleness, which uvicorn bounds."""
@@ -77,16 +88,27 @@ class HttpServer(uvicorn.Server):
     Args:
         listener: Closed at the end.
         requests: How long requests may take to arrive.
+        websockets: What speaks them; None where there are none.
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, *, requests: type[BoundedRequests] = BoundedRequests
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        requests: type[BoundedRequests] = BoundedRequests,
+        websockets: type[asyncio.Protocol] | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 http=requests,
-                ws="none",
+                ws=websockets or "none",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_ping_interval=PING_EVERY_S,
+                ws_ping_timeout=PONG_LIMIT_S,
+                # A frame that unpacks to gigabytes (I35).
+                ws_per_message_deflate=False,
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,

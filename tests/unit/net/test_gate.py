@@ -325,7 +325,19 @@ async def test_every_answer_says_once_that_it_is_ours() -> None:
     assert (await call(talkative)).header(OWN_HEADER) == ["1.0; step=local"]
 
 
-async def test_web_sockets_are_judged_by_the_same_rules() -> None:
+async def test_a_session_counts_as_the_token_but_not_beside_a_wrong_one() -> None:
+    gate = RequestGate(
+        Starlette(routes=[Route("/x", lambda request: Response())]),
+        allowed_hosts=lambda: loopback_hosts(8035),
+        token=TOKEN,
+        session=lambda headers: headers.get("cookie") == ["s=1"],
+    )
+    assert (await call(gate, ("Cookie", "s=1"))).status == 200
+    assert (await call(gate, ("Cookie", "s=2"))).status == 401
+    assert (await call(gate, ("Cookie", "s=1"), ("Authorization", "Bearer wrong"))).status == 401
+
+
+async def test_w1_w2_w3_web_sockets_are_judged_by_the_same_rules_and_need_an_origin() -> None:
     assert (await call(gated(), AUTH, kind="websocket", host="evil:8035")).closed == 1008
     assert (await call(gated(), kind="websocket")).closed == 1008
     assert (await call(gated(), AUTH, ("Origin", "null"), kind="websocket")).closed == 1008
@@ -334,8 +346,16 @@ async def test_web_sockets_are_judged_by_the_same_rules() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         reached.append(scope["type"])
 
-    gate = RequestGate(app, allowed_hosts=lambda: loopback_hosts(8035), token=TOKEN)
-    await call(gate, AUTH, kind="websocket")
+    own = ("Origin", "http://127.0.0.1:8035")
+    gate = RequestGate(
+        app,
+        allowed_hosts=lambda: loopback_hosts(8035),
+        allowed_origins=lambda: frozenset({own[1]}),
+        token=TOKEN,
+    )
+    assert (await call(gate, AUTH, kind="websocket")).closed == 1008
+    assert (await call(gate, own, kind="websocket")).closed == 1008
+    await call(gate, AUTH, own, kind="websocket")
     await call(gate, kind="lifespan")
     assert reached == ["websocket", "lifespan"]
     assert (await call(gate, AUTH, kind="webtransport")).status == 400

@@ -137,14 +137,16 @@ def settings_doc() -> bytes:
     ]
     head = ("key", "default", "allowed", "unit", "meaning")
     for name, model in sections().items():
-        rows = [setting_row(info) for info in all_settings(model, name + ".")]
+        rows = [setting_row(info) for info in all_settings(model, name + ".", entries=True)]
         lines += ["", f"## {name}", "", *(doc_of(model)), "", *table(head, rows)]
-    rows = [setting_row(info) for info in all_settings(ModelsConfig)]
+    infos = all_settings(ModelsConfig, entries=True)
+    rows = [setting_row(info) for info in infos if ".profiles." not in info.key]
     lines += [
         "",
         "## models_config.json",
         "",
-        "`ID` is the name a model is served under.",
+        "`ID` is the name a model is served under. `models.ID.profiles.NAME` takes what",
+        "`models.ID.parameters` takes; what a profile does not say, the parameters do.",
         "",
         *table(head, rows),
     ]

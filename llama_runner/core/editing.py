@@ -69,7 +69,7 @@ def _read(info: SettingInfo, text: str) -> Any:
         return _BOOLEANS.get(stripped.lower(), text)
     if info.kind in {Kind.PORTS, Kind.NUMBERS}:
         return tuple(_number(part) for part in re.split(r"[\s,]+", stripped.strip("[]")) if part)
-    if info.kind is Kind.NETWORKS:
+    if info.kind in {Kind.NETWORKS, Kind.TEXTS}:
         return tuple(part for part in re.split(r"[\s,\"]+", stripped.strip("[]")) if part)
     return _number(text) if info.kind in {Kind.INTEGER, Kind.NUMBER} else text
 

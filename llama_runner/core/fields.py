@@ -160,6 +160,7 @@ class Kind(StrEnum):
     PORTS = "ports"
     NETWORKS = "networks"
     NUMBERS = "numbers"
+    TEXTS = "texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,8 @@ class SettingInfo:
             return f"a list of at most {self.max_length} networks such as 192.168.1.0/24"
         if self.kind is Kind.NUMBERS:
             return f"a list of at most {self.max_length} numbers"
+        if self.kind is Kind.TEXTS:
+            return f"a list of at most {self.max_length}, each {self.takes}"
         if self.kind is Kind.BOOLEAN:
             return "true or false"
         if self.takes:
@@ -244,10 +247,13 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
 
 def _takes_within(annotation: Any) -> Takes | None:
     """The words of a text that may also be null: there they belong to the text and not to the field."""
-    parts = (item for part in get_args(annotation) for item in get_args(part))
-    return next((item for item in parts if isinstance(item, Takes)), None)
+    if isinstance(annotation, Takes):
+        return annotation
+    found = (_takes_within(part) for part in get_args(annotation))
+    return next((takes for takes in found if takes is not None), None)
 
 
+_LISTS: Final[dict[Any, Kind]] = {Port: Kind.PORTS, Network: Kind.NETWORKS, float: Kind.NUMBERS}
 _KINDS: Final[dict[Any, Kind]] = {
     int: Kind.INTEGER,
     float: Kind.NUMBER,
@@ -266,10 +272,8 @@ def _kind_of(annotation: Any) -> tuple[Kind, bool, tuple[str, ...]]:
         return Kind.CHOICE, False, tuple(str(choice) for choice in get_args(annotation))
     if get_origin(annotation) is Annotated:
         return _kind_of(get_args(annotation)[0])
-    if get_origin(annotation) is tuple and get_args(annotation)[0] is float:
-        return Kind.NUMBERS, False, ()
     if get_origin(annotation) is tuple:
-        return Kind.PORTS if get_args(annotation)[0] == Port else Kind.NETWORKS, False, ()
+        return _LISTS.get(get_args(annotation)[0], Kind.TEXTS), False, ()
     return _KINDS[annotation], False, ()
 
 
@@ -286,15 +290,15 @@ def entry_type(field: FieldInfo) -> type[Section] | None:
     return last if isinstance(last, type) and issubclass(last, Section) else None
 
 
-def all_settings(model: type[Section], prefix: str = "") -> tuple[SettingInfo, ...]:
-    """Every setting of `model` in order of declaration; entries of tables as `models.ID.path`."""
+def all_settings(model: type[Section], prefix: str = "", *, entries: bool = False) -> tuple[SettingInfo, ...]:
+    """Every setting of `model` in order of declaration; `entries` adds those of tables: `models.ID.path`."""
     found: list[SettingInfo] = []
     for name, field in model.model_fields.items():
         key = prefix + name
         if section := section_type(field):
-            found += all_settings(section, f"{key}.")
+            found += all_settings(section, f"{key}.", entries=entries)
         elif entry := entry_type(field):
-            found += all_settings(entry, f"{key}.ID.")
+            found += all_settings(entry, f"{key}.ID.", entries=True) if entries else ()
         elif name != "version":
             found.append(setting_info(key, field))
     return tuple(found)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from llama_runner.core.errors import UsageError
-from llama_runner.core.fields import BadText, Section, Takes, setting
+from llama_runner.core.fields import BadText, Section, Takes, check_model_path, setting
 
 MAX_TOKENS: Final = 16_777_216
 
@@ -21,9 +21,11 @@ MAX_TOKENS: Final = 16_777_216
 class Group(StrEnum):
     """Where an option stands in a form."""
 
+    ENGINE = "Engine"
     CONTEXT = "Context"
     GPU = "Graphics card"
     SPEED = "Speed and memory"
+    FILES = "Images, adapters and drafts"
     CHAT = "Chat"
     EMBEDDING = "Embeddings and ranking"
 
@@ -33,7 +35,7 @@ class Flag:
     """How an option is given to the engine.
 
     Attributes:
-        name: The engine's long option.
+        name: The engine's long option; empty for what is decided before there is an engine.
         off: The option that says no, for options that are either on or off; empty when leaving out is no.
     """
 
@@ -53,7 +55,45 @@ def check_name(text: str) -> str:
     return text
 
 
+FILE: Final = Takes("the name of a model file, or its path, of at most 1024 characters and without commas")
+ENGINE: Final = Takes("a name of at most 64 letters, digits and . _ - only")
+WORKER: Final = Takes("the host and port of a machine of yours, such as 192.168.1.20:50052")
+_ENGINE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WORKER: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):([0-9]{1,5})")
+# Engines separate files by commas, and no file name is longer.
+_MAX_FILE_CHARS: Final = 1024
+
+
+def check_file(text: str) -> str:
+    """`text` when it can name a file and nothing else. Where it may lie is checked when it is used."""
+    if "," in text or len(text) > _MAX_FILE_CHARS:
+        raise BadText(FILE.words)
+    return check_model_path(text)
+
+
+def check_engine_name(text: str) -> str:
+    """`text` when it can be the name of an engine."""
+    if not _ENGINE.fullmatch(text):
+        raise BadText(ENGINE.words)
+    return text
+
+
+def check_worker(text: str) -> str:
+    """`text` when it is a host and a port."""
+    found = _WORKER.fullmatch(text)
+    if found is None or not 0 < int(found[2]) < 65_536:
+        raise BadText(WORKER.words)
+    return text
+
+
 Name = Annotated[str, AfterValidator(check_name), NAME]
+EngineName = Annotated[str, AfterValidator(check_engine_name), ENGINE]
+File = Annotated[str, AfterValidator(check_file), FILE]
+# JSON has lists only: the tuple itself is taken from a list, its items stay strict.
+Files = Annotated[tuple[File, ...], Field(strict=False)]
+Worker = Annotated[str, AfterValidator(check_worker), WORKER]
+Workers = Annotated[tuple[Worker, ...], Field(strict=False)]
+Shares = Annotated[tuple[float, ...], Field(strict=False)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 # Bytes of one number in the context's memory: blocks of 32 with their scales (ggml's block sizes).
 CACHE_BYTES: Final[dict[str, float]] = {
@@ -99,6 +139,12 @@ def option(
 class LoadOptions(Section):
     """How a model is loaded; null leaves the choice to the engine."""
 
+    engine: EngineName | None = option(
+        "",
+        Group.ENGINE,
+        title="Engine",
+        help="Which of the engines in the settings runs it, by name; default is the one used otherwise.",
+    )
     context_length: int | None = option(
         "--ctx-size",
         Group.CONTEXT,
@@ -190,7 +236,7 @@ class LoadOptions(Section):
     split_mode: Literal["none", "layer", "row", "tensor"] | None = option(
         "--split-mode", Group.GPU, title="Split over GPUs", help="How several graphics cards share the model."
     )
-    tensor_split: tuple[float, ...] | None = option(
+    tensor_split: Shares | None = option(
         "--tensor-split",
         Group.GPU,
         title="Shares of the GPUs",
@@ -232,6 +278,13 @@ class LoadOptions(Section):
         off="--no-kv-offload",
         title="Context on the GPU",
         help="Keep the context's memory on the graphics card.",
+    )
+    rpc_workers: Workers | None = option(
+        "--rpc",
+        Group.GPU,
+        title="Other machines",
+        help="Machines that compute parts of it: some of runtime.rpc_workers. Nothing is encrypted.",
+        max_length=16,
     )
     threads_batch: int | None = option(
         "--threads-batch",
@@ -298,6 +351,61 @@ class LoadOptions(Section):
         ge=0,
         le=MAX_TOKENS,
     )
+    projector: File | None = option(
+        "--mmproj",
+        Group.FILES,
+        title="Projector",
+        help="The file that lets it see images or hear; none leaves out the one that belongs to it.",
+    )
+    projector_on_gpu: bool | None = option(
+        "--mmproj-offload",
+        Group.FILES,
+        off="--no-mmproj-offload",
+        title="Projector on the GPU",
+        help="Compute images on the graphics card.",
+    )
+    loras: Files | None = option(
+        "--lora",
+        Group.FILES,
+        title="Adapters",
+        help="LoRA files applied to it; style.gguf:0.5 applies one at half its strength.",
+        max_length=16,
+    )
+    draft_model: File | None = option(
+        "--spec-draft-model",
+        Group.FILES,
+        title="Draft model",
+        help="A small model of the same family that guesses ahead, which the large one only checks.",
+    )
+    speculation: (
+        Literal[
+            "none", "draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple", "ngram-map-k", "ngram-mod"
+        ]
+        | None
+    ) = option(
+        "--spec-type",
+        Group.FILES,
+        title="Guessing ahead",
+        help="How tokens are guessed: draft-… by the draft model, ngram-… from the text so far.",
+    )
+    draft_tokens: int | None = option(
+        "--spec-draft-n-max",
+        Group.FILES,
+        title="Tokens per guess",
+        help="The most tokens guessed at a time.",
+        unit="tokens",
+        ge=1,
+        le=1024,
+    )
+    draft_gpu_layers: int | None = option(
+        "--spec-draft-ngl",
+        Group.FILES,
+        title="GPU layers of the draft",
+        help="Layers of the draft model kept on the GPU.",
+        unit="layers",
+        ge=0,
+        le=10_000,
+    )
     chat_template: Name | None = option(
         "--chat-template",
         Group.CHAT,
@@ -353,7 +461,8 @@ def kinds_of(name: str) -> tuple[Any, ...]:
     """What an option takes besides None: Python types, or the texts to choose from."""
     kinds: list[Any] = []
     for part in get_args(LoadOptions.model_fields[name].annotation):
-        kinds += get_args(part) if get_origin(part) is Literal else [get_origin(part) or part]
+        inner = get_args(part)[0] if get_origin(part) is Annotated else part
+        kinds += get_args(inner) if get_origin(inner) is Literal else [get_origin(inner) or inner]
     return tuple(kind for kind in kinds if kind is not type(None))
 
 

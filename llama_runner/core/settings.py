@@ -19,7 +19,7 @@ from llama_runner.core.fields import (
     WindowsPath,
     setting,
 )
-from llama_runner.core.load_options import LoadOptions
+from llama_runner.core.load_options import EngineName, LoadOptions, Workers
 
 CONFIG_VERSION: Final = 1
 KIB: Final = 1024
@@ -36,6 +36,22 @@ class EnginePath(Section):
         "",
         title="Engine on Linux",
         help="Full path of llama-server; empty looks on PATH, then for the demo engine.",
+    )
+
+    def on(self, platform: str) -> str:
+        """The path for a `sys.platform`, empty when none is set."""
+        return self.windows if platform == "win32" else self.linux
+
+
+class NamedEngine(Section):
+    """One more llama-server, kept beside the others; a setting or a profile chooses it by its name."""
+
+    windows: WindowsPath = setting("", title="Engine on Windows", help="Full path of llama-server.exe.")
+    linux: LinuxPath = setting("", title="Engine on Linux", help="Full path of llama-server.")
+    supports_tools: bool | None = setting(
+        None,
+        title="Tool calls",
+        help="Whether it can make models call tools; null looks at its own --help.",
     )
 
     def on(self, platform: str) -> str:
@@ -64,6 +80,23 @@ class RuntimeSettings(Section):
     """Running models on this machine."""
 
     engine_path: EnginePath = EnginePath()
+    engine: EngineName | None = setting(
+        None,
+        title="Engine",
+        help="Which of the named engines runs models that name none; empty uses the engine path.",
+    )
+    # A plain dict to pydantic; nothing in this program changes it in place.
+    engines: Mapping[str, NamedEngine] = Field(
+        default_factory=dict, title="Engines", description="More engines, by the name they are chosen by."
+    )
+    rpc_workers: Workers = setting(
+        (),
+        title="Other machines",
+        help="Machines of yours that models may be spread over. Who reaches such a worker's port controls "
+        "that machine, and nothing sent to it is encrypted: only on a network you trust.",
+        max_length=16,
+        clamp=False,
+    )
     models_dir: ModelsDir = ModelsDir()
     stop_grace_s: float = setting(
         5.0,
@@ -381,6 +414,18 @@ class ModelEntry(Section):
         None, title="Name", help="How the model is shown; null shows its id.", max_length=256, clamp=False
     )
     parameters: LoadOptions = LoadOptions()
+    profiles: Mapping[str, LoadOptions] = Field(
+        default_factory=dict,
+        title="Profiles",
+        description="More ways to load it, by name: options that count before those in parameters.",
+    )
+    default_profile: str | None = setting(
+        None,
+        title="Default profile",
+        help="The profile it is loaded with when none is named.",
+        max_length=64,
+        clamp=False,
+    )
 
 
 class ModelsConfig(Section):

@@ -1,12 +1,13 @@
 """The command line of one llama-server child. Pure: an allow-list in, a list of arguments out."""
 
+import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from llama_runner.core.errors import UsageError
-from llama_runner.core.load_options import FLAGS, LoadOptions
+from llama_runner.core.load_options import FLAGS, Flag, LoadOptions
 from llama_runner.runtime.catalogue import ModelFile
 
 # Beyond it the work space grows larger than most embedding models.
@@ -14,6 +15,7 @@ MAX_BATCH: Final = 8192
 LOOPBACK: Final = "127.0.0.1"
 # The older build ends a stopped stream only at its next ping, 30 s apart by default; a ping is no token.
 _PING_S: Final = 2
+_SCALE: Final = re.compile(r"-?[0-9]{1,4}(\.[0-9]{1,6})?")
 # Any number: makes the child report its progress on stdout and end when its stdin does.
 _CHILD_PROTOCOL: Final = {"LLAMA_SERVER_ROUTER_PORT": "1"}
 
@@ -84,23 +86,51 @@ def wanted_options(asked: LoadOptions, model: ModelFile) -> LoadOptions:
 
 
 def option_arguments(options: LoadOptions, flags: Set[str], *, engine: str) -> list[str]:
-    """The options as the engine's arguments. Raises UsageError for one that this engine does not know."""
+    """The options as the engine's arguments. Raises UsageError for one that this engine does not know.
+
+    Args:
+        options: Files as full paths; `rpc_workers` only checked ones.
+    """
     arguments: list[str] = []
     for name, flag in FLAGS.items():
         value = getattr(options, name)
-        if value is None or (value is False and not flag.off):
+        if not flag.name or value is None or value == () or (value is False and not flag.off):
             continue
-        used = flag.off if value is False else flag.name
-        if used not in flags:
-            raise UsageError(
-                f"This llama-server has no {used} ({engine}).", f"Leave out {name}, or use another build."
-            )
-        arguments.append(used)
-        if isinstance(value, tuple):
-            arguments.append(",".join(f"{part:g}" for part in value))
-        elif not isinstance(value, bool):
-            arguments.append(f"{value:g}" if isinstance(value, float) else str(value))
+        for part in _adapters(value) if name == "loras" else [_argument(flag, value)]:
+            if part[0] not in flags:
+                raise UsageError(
+                    f"This llama-server has no {part[0]} ({engine}).",
+                    f"Leave out {name}, or use another build.",
+                )
+            arguments += part
     return arguments
+
+
+def _argument(flag: Flag, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [flag.name if value else flag.off]
+    parts = value if isinstance(value, tuple) else (value,)
+    return [flag.name, ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)]
+
+
+def _adapters(loras: tuple[str, ...]) -> list[list[str]]:
+    """Adapters at full strength and those at another, which the engine takes apart."""
+    whole = [lora for lora in loras if split_scale(lora)[1] is None]
+    scaled = [lora for lora in loras if split_scale(lora)[1] is not None]
+    if any(":" in split_scale(lora)[0] for lora in scaled):
+        raise UsageError(
+            "This llama-server cannot take an adapter's strength with a path that holds a colon.",
+            "Leave out the strength, or give the path without its drive.",
+        )
+    pairs = (("--lora", whole), ("--lora-scaled", scaled))
+    return [[name, ",".join(files)] for name, files in pairs if files]
+
+
+def split_scale(lora: str) -> tuple[str, float | None]:
+    """File and strength of an adapter as options spell it: "style.gguf" or "style.gguf:0.5"."""
+    file, _, scale = lora.rpartition(":")
+    found = _SCALE.fullmatch(scale) if file else None
+    return (file, float(scale)) if found else (lora, None)
 
 
 def build_argv(
@@ -123,7 +153,8 @@ def build_argv(
         repack: False after an illegal instruction: some virtual machines claim what they cannot do.
     """
     argv = [str(engine), "--model", str(model), "--host", LOOPBACK, "--port", str(port), "--alias", alias]
-    argv += [flag for flag in ("--offline", "--no-slots") if flag in flags]
+    # Counts only, behind the key; the slots would tell what is asked.
+    argv += [flag for flag in ("--offline", "--no-slots", "--metrics") if flag in flags]
     argv += [flag for flag in ("--no-ui", "--no-webui") if flag in flags][:1]
     # An origin that nothing uses: the default lets every web page in.
     values: dict[str, str | int | None] = {
@@ -135,8 +166,18 @@ def build_argv(
     argv += option_arguments(options, flags, engine=engine.name)
     if not repack and "--no-repack" in flags and "--no-repack" not in argv:
         argv.append("--no-repack")
+    workers, argv = _workers(argv)
     refuse_denied(argv)
+    argv += workers
     return Launch(tuple(argv), _CHILD_PROTOCOL | {"LLAMA_API_KEY": api_key})
+
+
+def _workers(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The one denied option that a setting of the user's may allow (R7, I9), and all the rest."""
+    if "--rpc" not in argv:
+        return [], argv
+    at = argv.index("--rpc")
+    return argv[at : at + 2], argv[:at] + argv[at + 2 :]
 
 
 def refuse_denied(argv: list[str]) -> None:

@@ -24,7 +24,10 @@ def models(raw: Any) -> tuple[ModelsConfig, tuple[Problem, ...]]:
 
 
 def test_every_setting_is_described_in_full() -> None:
-    for info in (*all_settings(AppConfig), *all_settings(ModelsConfig)):
+    for info in (
+        *all_settings(AppConfig, entries=True),
+        *all_settings(ModelsConfig, entries=True),
+    ):
         assert info.title, info.key
         assert info.help.endswith("."), info.key
         assert info.expectation, info.key

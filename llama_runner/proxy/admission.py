@@ -46,13 +46,16 @@ class Admission:
         return self._running.get(model_id, 0)
 
     @asynccontextmanager
-    async def admitted(self, model_id: str) -> AsyncIterator[float]:
+    async def admitted(self, model_id: str, max_in_flight: int | None = None) -> AsyncIterator[float]:
         """Wait for a turn and have it for the length of the block; gives the seconds waited.
+
+        Args:
+            max_in_flight: In place of the limit of all; always the same for the same model.
 
         Raises OverloadedError at once when the queue is full. Cancelling leaves the queue.
         """
         began_ns = self._clock.now_ns()
-        if self.in_flight(model_id) < self._max_in_flight:
+        if self.in_flight(model_id) < (max_in_flight or self._max_in_flight):
             self._running[model_id] = self.in_flight(model_id) + 1
         else:
             await self._wait(model_id)

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+from llama_runner.backends.base import Engine
+
+# Where a model of this machine answers, as headers and records call it.
+LOCAL: Final = "local"
 
 
 class ModelState(StrEnum):
@@ -13,6 +18,19 @@ class ModelState(StrEnum):
     LOADED = "loaded"
     LOADING = "loading"
     NOT_LOADED = "not-loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One place that may answer.
+
+    Attributes:
+        target: What `ModelHost.use` is asked for.
+        where: LOCAL, or the address of a known server; never has more in it than that.
+    """
+
+    target: str
+    where: str = LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +45,7 @@ class OfferedModel:
         running_context: Tokens one request can use now, None while it is not loaded.
         capabilities: In Ollama's words: completion, tools, thinking, embedding.
         idle_unload_s: When it leaves the memory, counted from its last request; None for never.
+        steps: What answers for it, in the order tried until one begins to answer; empty for itself.
     """
 
     id: str
@@ -45,6 +64,12 @@ class OfferedModel:
     memory_bytes: int | None = None
     vram_bytes: int | None = None
     idle_unload_s: float | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def ways(self) -> tuple[Step, ...]:
+        """What answers for it, never empty."""
+        return self.steps or (Step(self.id),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +77,17 @@ class Upstream:
     """A model that is ready, for the length of one request.
 
     Attributes:
-        api_key: For this upstream only; never leaves towards a client.
+        api_key: For this upstream only; never leaves towards a client. None where it wants none.
+        model_id: The model as the upstream calls it.
         load_s: How long this request waited for the model to load; 0 when it was ready.
+        engine: Decides in which dialect it is asked.
     """
 
     base_url: str
-    api_key: str = field(repr=False)
+    api_key: str | None = field(repr=False)
     model_id: str
     load_s: float = 0.0
+    engine: Engine = Engine.LLAMA_SERVER
 
 
 class ModelHost(Protocol):

@@ -1,0 +1,122 @@
+"""What the end of an answer says of it: tokens, the engine's own clock, and whether the context was too small.
+
+Reads the last bytes only, in any of the dialects: an answer that goes through is not parsed for it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from llama_runner.core.jsonio import JsonValue
+
+# The figures are in the last event, or at the end of a whole document.
+TAIL_BYTES: Final = 16 * 1024
+# A word is a token at least, whatever the tokenizer; a little is allowed for the odd one that knows phrases.
+WORDS_PER_TOKEN: Final = 1.25
+# Below this many words a template's own tokens blur the comparison.
+MIN_WORDS: Final = 64
+
+PROMPT_CUT: Final = "the prompt was cut"
+CONTEXT_FULL: Final = "the context is full"
+
+
+def _number(*names: str) -> re.Pattern[bytes]:
+    # A quote in a model's text stands behind a backslash: that is no field.
+    spelt = "|".join(names).encode()
+    return re.compile(rb'(?<!\\)"(?:' + spelt + rb')"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)')
+
+
+_PROMPT: Final = _number("prompt_tokens", "input_tokens", "prompt_eval_count")
+_OUTPUT: Final = _number("completion_tokens", "output_tokens", "eval_count", "predicted_n")
+_PROCESSED: Final = _number("prompt_n")
+_CACHED: Final = _number("cache_n")
+_PREFILL_MS: Final = _number("prompt_ms")
+_PREFILL_NS: Final = _number("prompt_eval_duration")
+_DECODE_MS: Final = _number("predicted_ms")
+_DECODE_NS: Final = _number("eval_duration")
+_AT_LENGTH: Final = re.compile(
+    rb'(?<!\\)"(?:finish_reason|stop_reason|done_reason|stop_type)"\s*:\s*"(?:length|max_tokens|limit)"'
+)
+_TRUNCATED: Final = re.compile(rb'(?<!\\)"truncated"\s*:\s*true')
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """None where the answer does not say.
+
+    Attributes:
+        prefill_s: The engine's own time for the prompt.
+        decode_s: The engine's own time for the output.
+        at_length: It ended because it had to, not because it was done.
+        truncated: The engine says that it dropped some of the prompt.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    at_length: bool = False
+    truncated: bool = False
+
+
+def figures(tail: bytes) -> Figures:
+    """What the last bytes of an engine's answer say."""
+    tail = tail[-TAIL_BYTES:]
+    processed, cached = _last(_PROCESSED, tail), _last(_CACHED, tail)
+    prompt = _last(_PROMPT, tail)
+    if prompt is None and processed is not None:
+        prompt = processed + (cached or 0)
+    output = _last(_OUTPUT, tail)
+    return Figures(
+        prompt_tokens=None if prompt is None else int(prompt),
+        output_tokens=None if output is None else int(output),
+        prefill_s=_seconds(_last(_PREFILL_MS, tail), _last(_PREFILL_NS, tail)),
+        decode_s=_seconds(_last(_DECODE_MS, tail), _last(_DECODE_NS, tail)),
+        at_length=_AT_LENGTH.search(tail) is not None,
+        truncated=_TRUNCATED.search(tail) is not None,
+    )
+
+
+def warning_of(told: Figures, document: Mapping[str, JsonValue], context: int | None) -> str | None:
+    """What a person should know about the context, None when nothing is wrong with it.
+
+    Args:
+        document: The request.
+        context: Tokens one request can use; None when unknown.
+    """
+    if told.truncated or _is_cut(told, document):
+        return PROMPT_CUT
+    used = (told.prompt_tokens or 0) + (told.output_tokens or 0)
+    return CONTEXT_FULL if told.at_length and context and used >= context - 1 else None
+
+
+def _is_cut(told: Figures, document: Mapping[str, JsonValue]) -> bool:
+    """Whether the engine read fewer tokens than the prompt has words."""
+    words = prompt_words(document) if told.prompt_tokens is not None else 0
+    return words >= MIN_WORDS and words > (told.prompt_tokens or 0) * WORDS_PER_TOKEN
+
+
+def prompt_words(document: Mapping[str, JsonValue]) -> int:
+    """Words in the texts of a request, counted between white space."""
+    messages = document.get("messages")
+    texts = [document.get("prompt"), document.get("system")]
+    for message in messages if isinstance(messages, list) else []:
+        content = message.get("content") if isinstance(message, dict) else None
+        texts += (
+            [part.get("text") for part in content if isinstance(part, dict)]
+            if isinstance(content, list)
+            else [content]
+        )
+    return sum(len(text.split()) for text in texts if isinstance(text, str))
+
+
+def _last(pattern: re.Pattern[bytes], tail: bytes) -> float | None:
+    found = pattern.findall(tail)
+    return float(found[-1]) if found else None
+
+
+def _seconds(ms: float | None, ns: float | None) -> float | None:
+    if ms is not None:
+        return ms / 1e3
+    return None if ns is None else ns / 1e9

@@ -54,6 +54,7 @@ class PlainExchange(asyncio.Protocol):
         self._now_ns = now_ns
         self._keep = keep
         self._bytes_left = max_bytes
+        self._transport: asyncio.Transport | None = None
 
     @property
     def answering(self) -> bool:
@@ -64,6 +65,7 @@ class PlainExchange(asyncio.Protocol):
         """Send at once."""
         self.t_send_ns = self._now_ns()
         # Not an instance check: uvloop's transports are no subclasses of asyncio's.
+        self._transport = transport  # type: ignore[assignment]
         transport.write(self._request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
@@ -100,6 +102,20 @@ class PlainExchange(asyncio.Protocol):
             self._end(error or ConnectionResetError())
         else:
             self._end(error or aiohttp.ServerDisconnectedError())
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def give_up(self, error: Exception) -> None:
+        """End it here, by an error of whoever keeps the reads."""
+        self._end(error)
 
     def _keep_error(self, body: bytes) -> None:
         self.error_body += body[: MAX_ERROR_BODY_BYTES - len(self.error_body)]

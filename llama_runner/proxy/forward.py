@@ -3,15 +3,14 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import UnreachableError
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
-from llama_runner.net.stream import OpenAnswer, open_answer
-from llama_runner.proxy.answers import AnswerWriter
+from llama_runner.net.pour import open_pouring
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.host import Upstream
+from llama_runner.proxy.out import Out
 from llama_runner.proxy.records import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -19,24 +18,6 @@ log = logging.getLogger(__name__)
 # How long an engine that died may take to be noticed and replaced, and between two looks.
 RETRY_FOR_S: Final = 10.0
 CHANGE_LIMIT_S: Final = 0.5
-
-
-class Out(Protocol):
-    """The client's side of one answer."""
-
-    writer: AnswerWriter
-
-    async def write(self, data: bytes) -> None:
-        """A piece of the body."""
-        ...
-
-    async def finish(self) -> None:
-        """The answer is complete."""
-        ...
-
-    async def refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        """The engine's own error."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +56,13 @@ async def _ask(shared: Relays, call: Call, record: RequestRecord, out: Out, keep
         shared.host.keep(call.model.id, keep_s)
         asked_ns = shared.clock.now_ns()
         wire = _Wire(upstream.base_url + call.path, _headers(upstream, call), call.body)
-        async with open_answer(shared.http, wire, shared.clock) as answer:
-            record.upstream_s = seconds(shared.clock.now_ns(), asked_ns)
-            if answer.is_success:
-                await _pass(answer, out)
+        async with open_pouring(shared.http, wire, shared.clock) as answer:
+            record.upstream_s = seconds(answer.t_headers_ns, asked_ns)
+            if 200 <= answer.status < 300:
+                await answer.pour(out.take, out.drained)
+                await out.finish()
             else:
-                body = await answer.read_at_most(MAX_ERROR_BODY_BYTES)
-                await out.refuse(answer.status, body or b"", answer.headers)
+                await out.refuse(answer.status, await answer.error_body(), answer.headers)
 
 
 def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
@@ -91,13 +72,3 @@ def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
         "Accept": accept,
         "Authorization": f"Bearer {upstream.api_key}",
     }
-
-
-async def _pass(answer: OpenAnswer, out: Out) -> None:
-    await answer.refuse_unless_plain()
-    while data := await answer.read():
-        if piece := out.writer.feed(data):
-            await out.write(piece)
-    if rest := out.writer.end():
-        await out.write(rest)
-    await out.finish()

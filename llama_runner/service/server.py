@@ -11,6 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from llama_runner.service.direct import offer_direct_body
+
 # Safety R2; uvicorn counts request line and headers together.
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_CONNECTIONS: Final = 256
@@ -51,6 +53,13 @@ class BoundedRequests(H11Protocol):
             self._expect_nothing()
         elif self._arriving is None:
             self._expect()
+
+    def handle_events(self) -> None:
+        """A request's head among them, perhaps: its answer may go the short way."""
+        super().handle_events()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            offer_direct_body(cycle)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """It arrived; another protocol has the connection now, with limits of its own."""

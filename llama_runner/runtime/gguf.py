@@ -3,13 +3,13 @@
 Refuses what llama.cpp would refuse or crash on and says what the file really is. Templates are only hashed.
 """
 
-import hashlib
 import math
 import os
 import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,26 +18,24 @@ from llama_runner.core.format import size as format_size
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime import gguf_format as fmt
 from llama_runner.runtime.gguf_cursor import Cursor, Damaged
+from llama_runner.runtime.gguf_keys import MAX_NAME_BYTES, Keys, Scalar
 from llama_runner.runtime.gguf_shape import context_bytes_per_token
 
-# Real models have 20 to 80 keys and at most some ten thousand tensors.
-_MAX_KEYS: Final = 65_536
-_MAX_TENSORS: Final = 65_536
-# The format's own limit.
-_MAX_KEY_BYTES: Final = 65_535
-_MAX_NAME_BYTES: Final = 4 * 1024
-# The longest chat templates seen are below 64 KiB; a longer one is not hashed.
-_MAX_TEMPLATE_BYTES: Final = 4 * 1024 * 1024
+# Real models have 20 to 80 keys, and at most 14,000 tensors where each expert has its own. More would only
+# cost time and memory: at these caps the whole header takes a quarter of a second.
+_MAX_KEYS: Final = 4_096
+_MAX_TENSORS: Final = 32_768
 _MAX_DIMENSIONS: Final = 4
-# Lists with a number per layer are as long as a model is deep; vocabularies are not summed.
-_MAX_SUMMED: Final = 1024
-_MAX_COUNT: Final = 1 << 40
+_MAX_PARAMETERS: Final = 1 << 50
 _MAX_ELEMENTS: Final = 1 << 62
 _START_BYTES: Final = 512
 # Magic, version and the two counts.
 _SHORTEST_BYTES: Final = 24
 
-Scalar = int | float | bool | str
+# `<architecture>.pooling_type` of models that rank documents by a question.
+_POOLING_RANK: Final = 4
+# The architecture of everything that turns pictures or sound into tokens.
+_PROJECTOR: Final = "clip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,10 @@ class GgufHeader:
         split_count: Files this model consists of, None when it is whole.
         parameter_count: Weights in this file.
         context_bytes_per_token: Memory that one token of context takes, as 16-bit floats.
-        capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking.
+        capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking;
+            rerank; of a projector what it adds to its model: vision, audio.
+        base_name: Of the family, such as "Llama-3.2"; `size_label` follows it in most names.
+        base_model: What it was made from, by name; of an adapter the model it goes with.
         warnings: What was odd but harmless.
     """
 
@@ -70,6 +71,10 @@ class GgufHeader:
     parameter_count: int | None = None
     context_bytes_per_token: int | None = None
     capabilities: tuple[str, ...] = ("completion",)
+    base_name: str | None = None
+    size_label: str | None = None
+    base_model: str | None = None
+    license: str | None = None
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -108,7 +113,7 @@ def _read(file: BinaryIO, path: Path) -> GgufHeader:
         raise Damaged(f"it claims {n_keys} keys")
     if n_tensors > _MAX_TENSORS:
         raise Damaged(f"it claims {n_tensors} tensors")
-    keys = _Keys()
+    keys = Keys()
     for _ in range(n_keys):
         keys.read_one(cursor)
     missing, n_weights = _tensors(cursor, n_tensors, _alignment(keys.values), size)
@@ -144,79 +149,6 @@ def _check_version(version: int, path: Path) -> None:
     )
 
 
-class _Keys:
-    """The keys worth keeping; all others are checked and passed."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Scalar] = {}
-        self.template_sha256: str | None = None
-        self.template_offers: tuple[str, ...] = ()
-        # Of lists of integers: models whose layers differ give one number per layer.
-        self.sums: dict[str, int] = {}
-        self.warnings: list[str] = []
-        self._seen: set[bytes] = set()
-
-    def read_one(self, cursor: Cursor) -> None:
-        """One key and its value."""
-        length = cursor.length(_MAX_KEY_BYTES, "a key")
-        if not length:
-            raise Damaged("it has a key without a name")
-        raw = cursor.take(length)
-        key = raw.decode("utf-8", errors="replace")
-        repeated = raw in self._seen
-        self._seen.add(raw)
-        if repeated:
-            self.warnings.append(f"The key {visible_controls(key, 64)} is there twice; the first counts.")
-        kind = cursor.scalar("<I")
-        if kind == fmt.ARRAY:
-            total = _array(cursor)
-            if total is not None and not repeated:
-                self.sums[key] = total
-            return
-        value = self._value(cursor, kind, keep_template=not repeated and key == "tokenizer.chat_template")
-        if value is not None and not repeated:
-            self.values[key] = value
-
-    def _value(self, cursor: Cursor, kind: int, *, keep_template: bool) -> Scalar | None:
-        if kind == fmt.STRING:
-            return self._text(cursor, keep_template=keep_template)
-        form = fmt.SCALAR_FORMATS.get(kind)
-        if form is None:
-            raise Damaged(f"it has a value of unknown type {kind}")
-        number = cursor.number(form)
-        if kind == fmt.BOOL:
-            if number not in (0, 1):
-                raise Damaged(f"a yes-or-no value is {number}")
-            return bool(number)
-        return number
-
-    def _text(self, cursor: Cursor, *, keep_template: bool) -> str | None:
-        length = cursor.length(_MAX_COUNT, "a text")
-        if keep_template and length <= _MAX_TEMPLATE_BYTES:
-            template = cursor.take(length)
-            self.template_sha256 = hashlib.sha256(template).hexdigest()
-            self.template_offers = _offers(template)
-            return None
-        kept = cursor.take(min(length, _MAX_NAME_BYTES))
-        cursor.skip(length - len(kept))
-        return kept.decode("utf-8", errors="replace")
-
-
-def _array(cursor: Cursor) -> int | None:
-    """Pass a list; the sum of a short one of integers."""
-    kind, count = cursor.scalar("<I"), cursor.scalar("<Q")
-    if kind in fmt.INTEGERS and count <= _MAX_SUMMED:
-        return sum(int(cursor.number(fmt.SCALAR_FORMATS[kind])) for _ in range(count))
-    if kind == fmt.STRING:
-        cursor.skip_strings(count)
-    elif (size := fmt.SCALAR_BYTES.get(kind)) is not None and count <= _MAX_COUNT:
-        cursor.skip(count * size)
-    else:
-        # Nested lists are not used by any model; llama.cpp refuses them too.
-        raise Damaged(f"it has a list of {count} values of type {kind}")
-    return None
-
-
 def _alignment(values: Mapping[str, Scalar]) -> int:
     alignment = values.get("general.alignment", fmt.DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
@@ -224,27 +156,26 @@ def _alignment(values: Mapping[str, Scalar]) -> int:
     return alignment
 
 
-def _offers(template: bytes) -> tuple[str, ...]:
-    """What a chat template shows that its model can do; the template is never run."""
-    found = ["tools"] if b"tools" in template or b"tool_call" in template else []
-    if b"<think>" in template and b"</think>" in template:
-        found.append("thinking")
-    return tuple(found)
-
-
 def _tensors(cursor: Cursor, n_tensors: int, alignment: int, size: int) -> tuple[int, int]:
     """Bytes the tensors claim beyond the end of the file, 0 or less when all are there; and all weights."""
-    end, n_weights = 0, 0
+    extents: list[tuple[int, int]] = []
+    n_weights = 0
     for _ in range(n_tensors):
-        tensor_end, elements = _tensor(cursor, alignment)
-        end, n_weights = max(end, tensor_end), n_weights + elements
+        start, end, elements = _tensor(cursor, alignment)
+        extents.append((start, end))
+        n_weights += elements
+    extents.sort()
+    # G11: where two share bytes, llama.cpp refuses to load.
+    if any(end > following for (_, end), (following, _) in pairwise(extents)):
+        raise Damaged("two tensors overlap")
     data_start = -(-cursor.position // alignment) * alignment
-    return (data_start + end - size if n_tensors else 0), n_weights
+    last = max((end for _, end in extents), default=0)
+    return (data_start + last - size if n_tensors else 0), n_weights
 
 
-def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int]:
-    """Where one tensor's data ends, counted from the start of all data, and how many values it has."""
-    cursor.skip(cursor.length(_MAX_KEY_BYTES, "a tensor's name"))
+def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int, int]:
+    """Where one tensor's data starts and ends, counted from all data's start, and how many values it has."""
+    cursor.skip(cursor.length(MAX_NAME_BYTES, "a tensor's name"))
     n_dimensions = cursor.scalar("<I")
     if n_dimensions > _MAX_DIMENSIONS:
         raise Damaged(f"it has a tensor of {n_dimensions} dimensions")
@@ -256,10 +187,10 @@ def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int]:
         raise Damaged("a tensor is not aligned")
     # A type newer than this table: its size is unknown, its offset is not.
     per_block, block_bytes = fmt.TENSOR_BLOCKS.get(kind, (1, 0))
-    return offset + -(-elements // per_block) * block_bytes, elements
+    return offset, offset + -(-elements // per_block) * block_bytes, elements
 
 
-def _header(keys: _Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeader:
+def _header(keys: Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeader:
     values = keys.values
     architecture = _text_of(values, "general.architecture")
     file_type = values.get("general.file_type")
@@ -273,19 +204,40 @@ def _header(keys: _Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeade
         n_tensors=n_tensors,
         chat_template_sha256=keys.template_sha256,
         file_size_bytes=size,
-        kind="mmproj" if architecture == "clip" else _text_of(values, "general.type") or "model",
+        kind=_kind(values, architecture),
         split_count=_count_of(values, "split.count"),
         warnings=tuple(keys.warnings[:_MAX_WARNINGS]),
-        parameter_count=n_weights if 0 < n_weights < _MAX_COUNT * 1024 else None,
+        parameter_count=n_weights if 0 < n_weights < _MAX_PARAMETERS else None,
         context_bytes_per_token=context_bytes_per_token(values, keys.sums, architecture),
         capabilities=_capabilities(keys, architecture),
+        base_name=_text_of(values, "general.basename"),
+        size_label=_text_of(values, "general.size_label"),
+        base_model=_text_of(values, "general.base_model.0.name"),
+        license=_text_of(values, "general.license"),
     )
 
 
-def _capabilities(keys: _Keys, architecture: str | None) -> tuple[str, ...]:
-    if f"{architecture}.pooling_type" in keys.values:
-        return ("embedding",)
+def _kind(values: Mapping[str, Scalar], architecture: str | None) -> str:
+    return "mmproj" if architecture == _PROJECTOR else _text_of(values, "general.type") or "model"
+
+
+def _capabilities(keys: Keys, architecture: str | None) -> tuple[str, ...]:
+    if architecture == _PROJECTOR:
+        return _senses(keys.values)
+    pooling = keys.values.get(f"{architecture}.pooling_type")
+    if pooling is not None:
+        return ("embedding", "rerank") if pooling == _POOLING_RANK else ("embedding",)
     return ("completion", *keys.template_offers)
+
+
+def _senses(values: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What a projector makes a model understand; older files say nothing and mean pictures."""
+    senses = [
+        sense
+        for sense, key in (("vision", "clip.has_vision_encoder"), ("audio", "clip.has_audio_encoder"))
+        if values.get(key) is True
+    ]
+    return tuple(senses) or ("vision",)
 
 
 # A file with more oddities than a person reads is not better described by all of them.

@@ -7,6 +7,9 @@ from typing import BinaryIO, Final
 _MAX_ARRAY_STRINGS: Final = 1 << 20
 _MAX_STRINGS_IN_ALL: Final = 3 << 19
 _CHUNK_BYTES: Final = 1 << 20
+# The largest real headers, vocabularies of 260,000 tokens with their merges, have 16 MiB. What is skipped is
+# not read: without this bound a file with a million texts of a megabyte each would be.
+_MAX_READ_BYTES: Final = 48 << 20
 _U64: Final = struct.Struct("<Q")
 
 
@@ -24,6 +27,7 @@ class Cursor:
         self._buffer = b""
         self._at = 0
         self._strings_left = _MAX_STRINGS_IN_ALL
+        self._bytes_left = _MAX_READ_BYTES
         self.skip(at)
 
     @property
@@ -55,6 +59,11 @@ class Cursor:
         """One little-endian number of any kind."""
         (value,) = struct.unpack(form, self.take(struct.calcsize(form)))
         return float(value) if isinstance(value, float) else int(value)
+
+    def integers(self, form: str, count: int) -> tuple[int, ...]:
+        """`count` little-endian numbers of one kind; keep `count` bounded."""
+        data = self.take(count * struct.calcsize(form))
+        return struct.unpack(f"<{count}{form[-1]}", data)
 
     def length(self, limit: int, what: str) -> int:
         """A length that must fit `limit` and the file."""
@@ -89,7 +98,11 @@ class Cursor:
         self._base += self._at
         self._at = 0
         self._file.seek(self._base)
-        self._buffer = self._file.read(max(count, _CHUNK_BYTES))
+        wanted = max(count, _CHUNK_BYTES)
+        self._bytes_left -= wanted
+        if self._bytes_left < 0:
+            raise Damaged(f"its header is longer than {_MAX_READ_BYTES >> 20} MiB")
+        self._buffer = self._file.read(wanted)
         if len(self._buffer) < count:
             # The file shrank while it was read.
             raise Damaged("its header runs past the end of the file")

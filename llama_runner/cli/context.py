@@ -11,6 +11,7 @@ from llama_runner.cli.render import Output
 from llama_runner.core.config import Problem, Severity, load_app_config, load_models_config
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.logs import start_logging
+from llama_runner.core.logtail import program_log
 from llama_runner.core.paths import Home, current_home
 
 # Commands that run until told to stop: whoever started one watches its terminal.
@@ -46,7 +47,7 @@ def logging_to_file(args: argparse.Namespace, command: str, out: Output) -> Iter
         yield None
         return
     try:
-        yield home.logs_dir / "llama-runner.log"
+        yield program_log(home)
     finally:
         handle.close()
 

@@ -13,7 +13,7 @@ from llama_runner.cli.local_service import find_instances, local_service, no_ser
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.core.errors import ExitCode, NotFoundError, StorageError, UsageError
-from llama_runner.core.paths import Home
+from llama_runner.core.logtail import LogTail, program_log
 from llama_runner.system.folders import open_folder
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 DEFAULT_LINES: Final = 100
 # How late a followed line may appear.
 LOOK_AGAIN_S: Final = 0.5
-# The end of a log that is searched for the wanted lines; a rotated file is not much longer.
-TAIL_BYTES: Final = 4 * 1024 * 1024
 
 
 class LogsCommand:
@@ -68,11 +66,6 @@ def _show(out: Output, source: str, line: str) -> None:
     out.text(line)
 
 
-def program_log(home: Home) -> Path:
-    """The log this program writes now."""
-    return home.logs_dir / "llama-runner.log"
-
-
 async def instance_lines(
     client: ControlClient, instance_id: str, *, last: int, follow: bool
 ) -> AsyncGenerator[str, None]:
@@ -92,40 +85,14 @@ async def instance_lines(
 
 async def file_lines(path: Path, *, last: int, follow: bool) -> AsyncGenerator[str, None]:
     """The last lines of a log file, then what follows; goes over to the new file when it is rotated."""
+    tail = LogTail(path)
     try:
-        tail = LogTail(path)
+        lines = tail.read()
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    for line in deque(tail.read(), maxlen=last):
+    for line in deque(lines, maxlen=last):
         yield line
     while follow:
         await asyncio.sleep(LOOK_AGAIN_S)
         for line in tail.read():
             yield line
-
-
-class LogTail:
-    """Whole lines as they are appended to a file. Not held open: Windows could not rotate it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        size = path.stat().st_size if path.exists() else 0
-        self._position = max(0, size - TAIL_BYTES)
-        # A start in the middle is a start in the middle of a line.
-        self._skip_first = self._position > 0
-
-    def read(self) -> list[str]:
-        """What was added since the last call, without a last line that is not finished."""
-        try:
-            with self._path.open("rb") as file:
-                if file.seek(0, 2) < self._position:
-                    self._position = 0
-                file.seek(self._position)
-                data = file.read(TAIL_BYTES)
-        except FileNotFoundError:
-            return []
-        whole = data.rfind(b"\n") + 1
-        self._position += whole
-        lines = data[:whole].decode("utf-8", errors="replace").splitlines()
-        skip, self._skip_first = self._skip_first, False
-        return lines[1:] if skip else lines

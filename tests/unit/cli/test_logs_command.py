@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from llama_runner.cli.app import run
-from llama_runner.cli.commands.logs import TAIL_BYTES, LogTail
+from llama_runner.core.logtail import TAIL_BYTES, LogTail, lines_after
 
 
 def test_only_whole_new_lines_are_read(tmp_path: Path) -> None:
@@ -38,6 +38,15 @@ def test_a_huge_log_is_read_from_near_its_end(tmp_path: Path) -> None:
         file.write(b"cut off\nlast\n")
     assert LogTail(path).read()[-1] == "last"
     assert len(LogTail(path).read()) <= 2
+
+
+def test_a_position_beyond_the_end_is_of_a_file_that_was_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"one\ntwo\nthr")
+    assert lines_after(path, None) == (["one", "two"], 8)
+    assert lines_after(path, 4) == (["two"], 8)
+    assert lines_after(path, 99) == (["one", "two"], 8)
+    assert lines_after(tmp_path / "none.log", 99) == ([], 0)
 
 
 def test_the_last_lines_come_out_as_text_or_as_json_lines(home: Path) -> None:

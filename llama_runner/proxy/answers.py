@@ -59,15 +59,23 @@ class SseThrough:
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole now, byte for byte."""
+        if not self._held and data.endswith(b"\n\n"):
+            # Mostly a read is one event, or some.
+            self._look(data)
+            return data
         self._held += data
         end = _end_of_events(self._held)
         if not end and len(self._held) <= DEFAULT_CAPS.event:
             return b""
         whole = bytes(self._held[: end or len(self._held)])
         del self._held[: len(whole)]
-        # An error of the engine's own is an end too: it went through, and says more than we could.
-        self._ended = self._ended or self.end_marker in whole or ERROR_EVENT in whole
+        self._look(whole)
         return whole
+
+    def _look(self, events: bytes) -> None:
+        # An error of the engine's own is an end too: it went through, and says more than we could.
+        if self.end_marker in events or ERROR_EVENT in events:
+            self._ended = True
 
     def end(self) -> bytes:
         """A last event whose blank line is missing, if it is the end."""

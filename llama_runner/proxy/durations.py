@@ -24,6 +24,9 @@ _PLAIN: Final = re.compile(r"[+-]?\d+(?:\.\d*)?")
 FOREVER: Final = math.inf
 # Ollama says "for ever" as now plus the longest duration Go has: some 292 years.
 _FAR_S: Final = (2**63 - 1) / 1e9
+# The last moment that a calendar of Python's holds.
+_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_LAST_S: Final = _LAST.timestamp()
 
 
 def keep_alive_s(value: JsonValue) -> float | None:
@@ -58,10 +61,10 @@ def _parsed(text: str) -> float:
 def rfc3339(seconds: float) -> str:
     """Seconds since 1970 as Ollama writes a time; what no calendar holds is the last one it can."""
     try:
-        moment = datetime.fromtimestamp(min(seconds, _last_s()), UTC)
+        moment = datetime.fromtimestamp(min(seconds, _LAST_S), UTC)
     except (OverflowError, OSError, ValueError):
-        moment = datetime(9999, 12, 31, tzinfo=UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        moment = _LAST
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def expires_at(now_s: float, idle_unload_s: float | None) -> str:
@@ -72,7 +75,3 @@ def expires_at(now_s: float, idle_unload_s: float | None) -> str:
 def nanoseconds(seconds: float | None) -> int:
     """A duration as Ollama counts it."""
     return round((seconds or 0.0) * 1e9)
-
-
-def _last_s() -> float:
-    return datetime(9999, 12, 31, tzinfo=UTC).timestamp()

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from llama_runner.backends.base import StreamDecoder
 from llama_runner.backends.events import (
     Finished,
@@ -129,7 +131,8 @@ class OllamaWriter:
             "done": False,
             **more,
         }
-        return json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
+        # Texts of the decoder hold no surrogates, which alone this encoder refuses.
+        return msgspec.json.encode(body) + b"\n"
 
     def _placed(self, piece: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Text, thinking and tool calls where this kind of answer has them; content is always there."""

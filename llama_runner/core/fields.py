@@ -72,6 +72,8 @@ MODEL_PATH: Final = Takes(
 )
 LOOPBACK_HOST: Final = Takes("an address of this machine only: 127.0.0.1, ::1 or localhost")
 LANGUAGE: Final = Takes('"system" or a language code such as en or de_DE')
+SERVER: Final = Takes("the address of a known server, such as http://192.168.1.5:11434")
+STEP: Final = Takes("a model of this machine, or model@server with the address of a known server")
 NETWORK: Final = Takes("a network such as 192.168.1.0/24 or one address")
 
 
@@ -128,6 +130,21 @@ def check_language(text: str) -> str:
     return text
 
 
+def check_server(text: str) -> str:
+    """`text` when it may be a server's address; whether it is known is seen when it is asked."""
+    if not text or len(text) > MAX_PATH_CHARS or not text.isprintable() or re.search(r"[\s,@]", text):
+        raise BadText(SERVER.words)
+    return text
+
+
+def check_step(text: str) -> str:
+    """`text` when it may name a model, with or without a server."""
+    model, at, _ = text.rpartition("@")
+    if not text.strip() or len(text) > MAX_PATH_CHARS or not text.isprintable() or (at and not model):
+        raise BadText(STEP.words)
+    return text
+
+
 def check_network(text: str) -> str:
     """`text` when it is an IPv4 or IPv6 network, or one address."""
     try:
@@ -145,6 +162,10 @@ Language = Annotated[str, AfterValidator(check_language), LANGUAGE]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # JSON has lists only: the tuple itself is taken from a list, its items stay strict.
 Ports = Annotated[tuple[Port, ...], Field(strict=False)]
+Server = Annotated[str, AfterValidator(check_server), SERVER]
+Servers = Annotated[tuple[Server, ...], Field(strict=False)]
+Step = Annotated[str, AfterValidator(check_step), STEP]
+Steps = Annotated[tuple[Step, ...], Field(strict=False)]
 Network = Annotated[str, AfterValidator(check_network), NETWORK]
 Networks = Annotated[tuple[Network, ...], Field(strict=False)]
 

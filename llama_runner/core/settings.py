@@ -16,6 +16,8 @@ from llama_runner.core.fields import (
     Networks,
     Ports,
     Section,
+    Servers,
+    Steps,
     WindowsPath,
     setting,
 )
@@ -76,6 +78,26 @@ class ModelsDir(Section):
         return self.windows if platform == "win32" else self.linux
 
 
+class ModelStores(Section):
+    """Models that other programs keep on this machine; they are read and never changed."""
+
+    hugging_face: bool = setting(
+        True,
+        title="Hugging Face's models",
+        help="List the GGUF files of the hub cache: HF_HUB_CACHE, HF_HOME, or .cache/huggingface/hub.",
+    )
+    lm_studio: bool = setting(
+        True,
+        title="LM Studio's models",
+        help="List the models in LM Studio's models folder.",
+    )
+    ollama: bool = setting(
+        True,
+        title="Ollama's models",
+        help="List the models that Ollama has pulled: in OLLAMA_MODELS, or .ollama/models.",
+    )
+
+
 class RuntimeSettings(Section):
     """Running models on this machine."""
 
@@ -98,6 +120,7 @@ class RuntimeSettings(Section):
         clamp=False,
     )
     models_dir: ModelsDir = ModelsDir()
+    stores: ModelStores = ModelStores()
     stop_grace_s: float = setting(
         5.0,
         title="Time to stop",
@@ -163,6 +186,18 @@ class ServiceSettings(Section):
     )
 
 
+class RouteEntry(Section):
+    """A name that programs may ask for, and what answers for it."""
+
+    steps: Steps = setting(
+        (),
+        title="Steps",
+        help="Models in the order tried until one begins to answer: names of models here, or model@server.",
+        max_length=8,
+        clamp=False,
+    )
+
+
 class ProxySettings(Section):
     """Other programs' way to the models of this machine."""
 
@@ -191,6 +226,30 @@ class ProxySettings(Section):
         ge=0,
         le=65535,
         clamp=False,
+    )
+    servers: Servers = setting(
+        (),
+        title="Servers offered too",
+        help="Known servers whose models programs may ask for as model@server.",
+        max_length=32,
+        clamp=False,
+    )
+    # A plain dict to pydantic; nothing in this program changes it in place.
+    routes: Mapping[str, RouteEntry] = Field(
+        default_factory=dict, title="Routes", description="More names to ask for, and where each leads."
+    )
+    step_timeout_s: float = setting(
+        60.0,
+        title="Time for a step",
+        help="How long a server of a route may take to begin its answer before the next step is asked.",
+        unit="s",
+        ge=0.1,
+        le=3600,
+    )
+    log_prompts: bool = setting(
+        False,
+        title="Log prompts and answers",
+        help="Keep what programs ask and are answered in logs/prompts.log, with keys hidden.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the end of an answer says of it: tokens, the engine's own clock, and whether the context was too small.
+"""What the end of an answer says of it: tokens, the engine's own clock, and whether the context sufficed.
 
 Reads the last bytes only, in any of the dialects: an answer that goes through is not parsed for it.
 """

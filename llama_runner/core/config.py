@@ -2,27 +2,31 @@
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from llama_runner.core.backups import MAX_CONFIG_BYTES, backups_of, keep_version, make_folder
+from llama_runner.core.clashes import clashes
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.editing import get_setting, replace_setting, set_setting
 from llama_runner.core.errors import ConfigError, StorageError
 from llama_runner.core.fields import Section, entry_type, section_type
 from llama_runner.core.files import Disk, read_bounded, write_atomic, write_new
 from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
-from llama_runner.core.paths import Home, make_private_folder
+from llama_runner.core.paths import Home
 from llama_runner.core.settings import CONFIG_VERSION, AppConfig, ModelsConfig
 from llama_runner.core.validation import Problem, Severity, validate
 
 __all__ = [
+    "MAX_CONFIG_BYTES",
     "Loaded",
     "Problem",
     "Severity",
+    "backups_of",
+    "change_app_config",
     "get_setting",
     "load_app_config",
     "load_models_config",
@@ -32,9 +36,6 @@ __all__ = [
     "set_setting",
 ]
 
-# C10: ten thousand times the size of a real file.
-MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
-BACKUPS_KEPT: Final = 10
 # Windows shows every file as writable by all; there the user's profile protects it.
 _MODES_MEAN_SOMETHING: Final = os.name == "posix"
 
@@ -95,6 +96,27 @@ def save_app_config(
     _save(_File(home.app_config_file, AppConfig, MIGRATIONS), value, clock or SystemClock(), disk)
 
 
+def change_app_config(
+    home: Home, changes: Mapping[str, Any], *, clock: Clock | None = None
+) -> tuple[AppConfig, AppConfig]:
+    """Give single settings new values, by dotted key: all of them or none.
+
+    The rest stays as the file has it now: what another program changed meanwhile is not taken back.
+
+    Returns:
+        The settings before and after.
+
+    Raises:
+        ConfigError: A key or a value is wrong, or the file was written by a newer version.
+        StorageError: It cannot be read or written; the old file is untouched.
+    """
+    before = after = load_app_config(home, clock=clock).value
+    for key, value in changes.items():
+        after = replace_setting(after, key, value)
+    save_app_config(home, after, clock=clock)
+    return before, after
+
+
 def save_models_config(
     home: Home, value: ModelsConfig, *, clock: Clock | None = None, disk: Disk | None = None
 ) -> None:
@@ -124,9 +146,10 @@ def _load(file: _File[S], clock: Clock) -> Loaded[S]:
         return Loaded(file.model(), (problem, *problems), writable=True, unusable=True)
     raw, version_problems, newer = _migrated(raw, file)
     value, found = validate(file.model, raw, file_name=name)
+    together = clashes(value, file_name=name) if isinstance(value, AppConfig) else ()
     return Loaded(
         value,
-        (*version_problems, *found, *problems),
+        (*version_problems, *found, *together, *problems),
         writable=not newer,
         unusable=not isinstance(raw, dict),
     )
@@ -200,8 +223,8 @@ def _save(file: _File[S], value: S, clock: Clock, disk: Disk | None) -> None:
     if new == old:
         return
     if old is not None:
-        _back_up(file.path, old, clock, disk)
-    _make_folder(file.path.parent)
+        keep_version(file.path, old, clock, disk)
+    make_folder(file.path.parent)
     write_atomic(file.path, new, disk=disk)
 
 
@@ -242,30 +265,3 @@ def _merge_entries(raw: JsonValue, before: Mapping[str, Section], after: Mapping
 
 def _dump_entries(entries: Mapping[str, Section]) -> _Object:
     return {name: entry.model_dump(mode="json") for name, entry in entries.items()}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_private_folder(folder)
-    except OSError as error:
-        raise StorageError(
-            f"The folder {folder} cannot be created: {error.strerror or error}.", "Check its permissions."
-        ) from error
-
-
-def _back_up(path: Path, data: bytes, clock: Clock, disk: Disk | None) -> None:
-    folder = path.parent / "backups"
-    _make_folder(folder)
-    write_atomic(folder / f"{path.stem}-{clock.utc():%Y%m%dT%H%M%S%f}Z{path.suffix}", data, disk=disk)
-    for backup in backups_of(path)[BACKUPS_KEPT:]:
-        # Held open by a scanner, perhaps; the next save tries again.
-        with contextlib.suppress(OSError):
-            backup.unlink()
-
-
-def backups_of(path: Path) -> tuple[Path, ...]:
-    """The backups of a configuration file, newest first."""
-    name = re.compile(rf"{re.escape(path.stem)}-\d{{8}}T\d{{12}}Z{re.escape(path.suffix)}")
-    folder = path.parent / "backups"
-    found = [entry for entry in folder.glob("*") if name.fullmatch(entry.name)]
-    return tuple(sorted(found, key=lambda entry: entry.name, reverse=True))

@@ -30,17 +30,26 @@ def get_setting(config: AppConfig, key: str) -> Any:
     return value
 
 
-def set_setting(config: AppConfig, key: str, text: str) -> AppConfig:
-    """`config` with `key` set to what `text` says. Raises ConfigError; nothing is clamped here."""
+def describe_setting(key: str) -> SettingInfo:
+    """What there is to know about `key`. Raises ConfigError for an unknown one."""
     if (info := _SETTINGS.get(key)) is None:
         raise _unknown(key)
-    return replace_setting(config, key, _read(info, text))
+    return info
+
+
+def parse_setting(key: str, text: str) -> Any:
+    """The value that `text` means for `key`; not checked yet. Raises ConfigError for an unknown key."""
+    return _read(describe_setting(key), text)
+
+
+def set_setting(config: AppConfig, key: str, text: str) -> AppConfig:
+    """`config` with `key` set to what `text` says. Raises ConfigError; nothing is clamped here."""
+    return replace_setting(config, key, parse_setting(key, text))
 
 
 def replace_setting(config: AppConfig, key: str, value: Any) -> AppConfig:
     """`config` with `key` set to `value`, a number, text, bool, tuple or None. Raises ConfigError."""
-    if (info := _SETTINGS.get(key)) is None:
-        raise _unknown(key)
+    info = describe_setting(key)
     try:
         return _replaced(config, key.split("."), value)
     except ValidationError as error:

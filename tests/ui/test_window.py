@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
+from llama_runner.core.config import change_app_config, load_app_config
 from llama_runner.core.errors import StorageError
 from llama_runner.core.paths import home_at
 from llama_runner.ui.dialogs.settings import SettingField, SettingsDialog
@@ -177,6 +178,25 @@ def test_settings_are_checked_beside_the_field_and_saved_whole(home: Path) -> No
 
     assert use_window(home, work) == 0
     assert '"concurrency": 8' in home_at(home).app_config_file.read_text(encoding="utf-8")
+
+
+def test_saving_settings_takes_back_nothing_that_changed_meanwhile(home: Path) -> None:
+    """A command, or another window, may have changed the file since the dialog was opened."""
+    config = home_at(home)
+
+    async def work(window: MainWindow) -> None:
+        window.open_settings()
+        dialog = window.findChild(SettingsDialog)
+        assert dialog is not None
+        change_app_config(config, {"stress.requests": 99, "stress.concurrency": 2})
+        fields = {field.info.key: field for field in dialog.findChildren(SettingField)}
+        fields["stress.concurrency"].set_text("8")
+        press(dialog, "Save")
+        await asyncio.sleep(0)
+        stress = load_app_config(config).value.stress
+        assert (stress.concurrency, stress.requests) == (8, 99)
+
+    assert use_window(home, work) == 0
 
 
 def test_closing_leaves_no_process_thread_or_task(home: Path) -> None:

@@ -1,29 +1,28 @@
 """`config`: show, read, change, check, back up and restore the settings."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from llama_runner.cli.confirm import confirm
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service
 from llama_runner.cli.render import Output
+from llama_runner.core.backups import back_up, backups_of, restore
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.config import (
-    MAX_CONFIG_BYTES,
     Problem,
     Severity,
-    backups_of,
+    change_app_config,
     get_setting,
     load_app_config,
     load_models_config,
-    save_app_config,
-    set_setting,
 )
-from llama_runner.core.errors import ConfigError, ExitCode, NotFoundError, ServerError, ServiceError
-from llama_runner.core.fields import Section, all_settings
-from llama_runner.core.files import read_bounded, write_atomic, write_new
-from llama_runner.core.jsonio import JsonRejected, parse_json
-from llama_runner.core.paths import PRIVATE_FOLDER_MODE, Home
+from llama_runner.core.editing import describe_setting, parse_setting
+from llama_runner.core.errors import ExitCode, NotFoundError, ServerError, ServiceError
+from llama_runner.core.fields import Applies, Section, all_settings
+from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 
 _ACTIONS: Final = (
@@ -32,8 +31,13 @@ _ACTIONS: Final = (
     ("set", "change one setting"),
     ("validate", "check both configuration files"),
     ("backup", "keep a copy of both files"),
-    ("restore", "put a kept copy back"),
+    ("restore", "put a kept copy back; asks first"),
 )
+_COUNTS: Final[dict[Applies, str]] = {
+    "now": "",
+    "load": "It counts from the next load of a model on.",
+    "start": "It counts from the next start on, of the service or of the window.",
+}
 
 
 class ConfigCommand:
@@ -60,17 +64,18 @@ class ConfigCommand:
             case "get":
                 return _get(home, args.key, out)
             case "set":
-                code = _set(home, args.key, args.value, out)
+                _set(home, args.key, args.value, out)
                 await _tell_service(args, out)
-                return code
+                return ExitCode.DONE
             case "validate":
                 return _validate(home, out)
             case "backup":
                 return _backup(home, out)
             case _:
-                code = _restore(home, args.name, out)
+                if not await _restore(home, args, out):
+                    return ExitCode.FAILED
                 await _tell_service(args, out)
-                return code
+                return ExitCode.DONE
 
 
 def _show(home: Home, out: Output) -> ExitCode:
@@ -102,18 +107,18 @@ def _get(home: Home, key: str, out: Output) -> ExitCode:
     return ExitCode.DONE
 
 
-def _set(home: Home, key: str, text: str, out: Output) -> ExitCode:
-    loaded = load_app_config(home)
-    before = loaded.value
-    after = set_setting(before, key, text)
-    save_app_config(home, after)
-    if loaded.unusable:
+def _set(home: Home, key: str, text: str, out: Output) -> None:
+    unusable = load_app_config(home).unusable
+    before, after = change_app_config(home, {key: parse_setting(key, text)})
+    if unusable:
         kept = backups_of(home.app_config_file)[0]
         out.note(f"The file could not be used and is now a new one; the old one is kept as {kept}.")
     old, new = plain(get_setting(before, key)), plain(get_setting(after, key))
-    out.document({"key": key, "value": new, "before": old})
+    applies = describe_setting(key).applies
+    out.document({"key": key, "value": new, "before": old, "applies": applies})
     out.text(f"{key} = {shown(new)}" + ("" if old == new else f"  (was {shown(old)})"))
-    return ExitCode.DONE
+    if old != new and _COUNTS[applies]:
+        out.note(_COUNTS[applies])
 
 
 async def _tell_service(args: argparse.Namespace, out: Output) -> None:
@@ -156,24 +161,22 @@ def _problem_document(path: Path, problem: Problem) -> dict[str, object]:
 
 
 def _backup(home: Home, out: Output) -> ExitCode:
-    kept = [copy for path in _files(home) if (copy := _keep_copy(path)) is not None]
+    kept = [copy for path in _files(home) if (copy := back_up(path, SystemClock())) is not None]
     out.document({"backups": kept})
     out.text("\n".join(f"Kept as {path}." for path in kept) or "There is nothing to keep: all is default.")
     return ExitCode.DONE
 
 
-def _restore(home: Home, name: str | None, out: Output) -> ExitCode:
-    target, backup = _choose_backup(home, name)
-    data = read_bounded(backup, max_bytes=MAX_CONFIG_BYTES)
-    try:
-        parse_json(data or b"", max_bytes=MAX_CONFIG_BYTES, allow_nonfinite=True)
-    except JsonRejected as error:
-        raise ConfigError(f"{backup.name} cannot be used: {error}.", "Choose another backup.") from error
-    _keep_copy(target)
-    write_atomic(target, data or b"")
+async def _restore(home: Home, args: argparse.Namespace, out: Output) -> bool:
+    """Whether it was done: a person may think better of it."""
+    target, backup = _choose_backup(home, args.name)
+    what = f"{target.name} becomes what it was in {backup.name}; what it is now is kept as a backup."
+    if not await confirm(what, "Restore it?", args, out):
+        return False
+    restore(target, backup, SystemClock())
     out.document({"restored": backup, "file": target})
     out.text(f"{target.name} is as it was in {backup.name}.")
-    return ExitCode.DONE
+    return True
 
 
 def _choose_backup(home: Home, name: str | None) -> tuple[Path, Path]:
@@ -192,18 +195,6 @@ def _files(home: Home) -> tuple[Path, Path]:
     return home.app_config_file, home.models_config_file
 
 
-def _keep_copy(path: Path) -> Path | None:
-    """Copy a configuration file into the backups; None when there is none."""
-    data = read_bounded(path, max_bytes=MAX_CONFIG_BYTES)
-    if data is None:
-        return None
-    folder = path.parent / "backups"
-    folder.mkdir(mode=PRIVATE_FOLDER_MODE, exist_ok=True)
-    copy = folder / f"{path.stem}-{SystemClock().utc():%Y%m%dT%H%M%S%f}Z{path.suffix}"
-    write_new(copy, data)
-    return copy
-
-
 def _note_problems(problems: tuple[Problem, ...], out: Output) -> None:
     for problem in problems:
         out.note(f"{problem.message} {problem.hint}".rstrip())
@@ -213,6 +204,8 @@ def plain(value: Any) -> Any:
     """A setting's value, or a whole section, as JSON has it."""
     if isinstance(value, Section):
         return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 

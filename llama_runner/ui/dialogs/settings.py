@@ -27,10 +27,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from llama_runner.core.config import load_app_config, save_app_config
-from llama_runner.core.editing import get_setting, set_setting
+from llama_runner.core.config import change_app_config, load_app_config
+from llama_runner.core.editing import get_setting, parse_setting, set_setting
 from llama_runner.core.errors import ConfigError, LlamaRunnerError
-from llama_runner.core.fields import Kind, SettingInfo, all_settings, plain_number
+from llama_runner.core.fields import Applies, Kind, SettingInfo, all_settings, plain_number
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.ui.tabs import Severity, Shell
@@ -96,8 +96,18 @@ class SettingField(QWidget):
         column.setSpacing(SPACE_XS)
         column.addWidget(title)
         column.addLayout(row)
-        column.addWidget(PlainLabel(self.info.help, muted=True, wrap=True))
+        column.addWidget(
+            PlainLabel(" ".join(filter(None, (self.info.help, self._counts()))), muted=True, wrap=True)
+        )
         column.addWidget(self._problem)
+
+    def _counts(self) -> str:
+        """From when on a change counts, where that is not at once."""
+        return {
+            "now": "",
+            "load": self.tr("Counts from the next load on."),
+            "start": self.tr("Counts from the next start on."),
+        }[self.info.applies]
 
     @property
     def _is_path(self) -> bool:
@@ -271,12 +281,12 @@ class SettingsDialog(QDialog):
                 except ConfigError as error:
                     problem, sound = error.message, False
             field.show_problem(problem)
-        edited = any(field.edited for field in self._fields)
+        edited = {field.info.applies for field in self._fields if field.edited}
         save = self._buttons.button(QDialogButtonBox.StandardButton.Save)
-        save.setEnabled(sound and edited and self._loaded.writable)
+        save.setEnabled(sound and bool(edited) and self._loaded.writable)
         self._note.setText(self._note_text(edited))
 
-    def _note_text(self, edited: bool) -> str:
+    def _note_text(self, edited: set[Applies]) -> str:
         if not self._loaded.writable:
             return self._loaded.problems[0].message
         if self._loaded.unusable:
@@ -284,8 +294,8 @@ class SettingsDialog(QDialog):
                 "The file could not be used, so these are the defaults. Saving writes a new file and keeps "
                 "the old one in the folder config/backups."
             )
-        if edited:
-            return self.tr("Changes of service, engine and folders count from the next start on.")
+        if "start" in edited:
+            return self.tr("Some of these changes count from the next start on; the fields say which.")
         return ""
 
     def _restore_defaults(self) -> None:
@@ -293,12 +303,14 @@ class SettingsDialog(QDialog):
             field.set_text(as_text(field.info.default))
 
     def _save(self) -> None:
-        config = self._loaded.value
         try:
-            for field in self._fields:
-                if field.edited:
-                    config = set_setting(config, field.info.key, field.text)
-            save_app_config(self._home, config)
+            changes = {
+                field.info.key: parse_setting(field.info.key, field.text)
+                for field in self._fields
+                if field.edited
+            }
+            # Only these: what a command or another window changed while this was open stays changed.
+            _, config = change_app_config(self._home, changes)
         except LlamaRunnerError as error:
             self._shell.notify(error.message, severity=Severity.ERROR, details=error.hint)
             return

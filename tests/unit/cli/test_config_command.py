@@ -29,6 +29,7 @@ def test_a_setting_that_was_set_is_got_back(home: Path) -> None:
         "key": "stress.concurrency",
         "value": 8,
         "before": 4,
+        "applies": "now",
     }
     assert run_command("config", "get", "stress.concurrency")[1] == "8\n"
     assert json.loads((home / "config" / "app_config.json").read_bytes())["stress"]["concurrency"] == 8
@@ -119,11 +120,11 @@ def test_a_backup_brings_back_what_was_changed_since(home: Path) -> None:
     run_command("config", "set", "stress.requests", "64")
     (kept,) = document("config", "backup")["backups"]
     run_command("config", "set", "stress.requests", "128")
-    restored = document("config", "restore", Path(kept).name)
+    restored = document("config", "restore", Path(kept).name, "--yes")
     assert restored["restored"] == kept
     assert document("config", "get", "stress.requests")["value"] == 64
     # What was there before the restore is a backup itself: the newest one undoes it.
-    document("config", "restore")
+    document("config", "restore", "--yes")
     assert document("config", "get", "stress.requests")["value"] == 128
 
 
@@ -142,10 +143,61 @@ def test_a_damaged_backup_is_not_restored(home: Path) -> None:
     run_command("config", "set", "stress.requests", "64")
     (kept,) = document("config", "backup")["backups"]
     Path(kept).write_bytes(b"{")
-    code, _, stderr = run_command("config", "restore", Path(kept).name)
+    code, _, stderr = run_command("config", "restore", Path(kept).name, "--yes")
     assert code == ExitCode.USAGE
     assert "cannot be used" in stderr
     assert document("config", "get", "stress.requests")["value"] == 64
+
+
+def test_a_restore_asks_first(home: Path) -> None:
+    run_command("config", "set", "stress.requests", "64")
+    run_command("config", "backup")
+    before = (home / "config" / "app_config.json").read_bytes()
+    code, _, stderr = run_command("config", "restore")
+    assert code == ExitCode.USAGE and "--yes" in stderr
+    assert "kept as a backup" in stderr
+    assert (home / "config" / "app_config.json").read_bytes() == before
+
+
+def test_backups_by_hand_are_ten_in_all_like_the_others(home: Path) -> None:
+    run_command("config", "set", "stress.requests", "64")
+    for _ in range(12):
+        run_command("config", "backup")
+    assert len(list((home / "config" / "backups").iterdir())) == 10
+
+
+def test_a_broken_file_survives_a_restore_over_it(home: Path) -> None:
+    """C1: whatever stood there can be found again."""
+    run_command("config", "set", "stress.requests", "64")
+    run_command("config", "backup")
+    file = home / "config" / "app_config.json"
+    file.write_bytes(b"{ almost")
+    document("config", "restore", "--yes")
+    assert document("config", "get", "stress.requests")["value"] == 64
+    assert b"{ almost" in [path.read_bytes() for path in (home / "config" / "backups").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "applies", "said"),
+    [
+        ("monitor.interval_s", "2", "start", "next start"),
+        ("runtime.load_stall_s", "60", "load", "next load"),
+        ("chat.idle_timeout_s", "60", "now", ""),
+    ],
+)
+def test_what_does_not_count_at_once_says_so(
+    home: Path, key: str, value: str, applies: str, said: str
+) -> None:
+    assert said in run_command("config", "set", key, value)[2]
+    assert document("config", "set", key, value)["applies"] == applies
+
+
+def test_c5_one_port_for_two_listeners_is_told(home: Path) -> None:
+    run_command("config", "set", "proxy.openai_enabled", "on")
+    run_command("config", "set", "proxy.openai_port", "8035")
+    (problem,) = document("config", "validate")["problems"]
+    assert (problem["severity"], problem["key"]) == ("warning", "proxy.openai_port")
+    assert "service.control_port" in problem["message"]
 
 
 def test_nothing_to_back_up_is_no_error(home: Path) -> None:

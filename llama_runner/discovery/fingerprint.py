@@ -33,7 +33,7 @@ from llama_runner.discovery.products import (
     Product,
 )
 from llama_runner.discovery.registry import Certainty
-from llama_runner.net.gate import OWN_HEADER
+from llama_runner.net.answering import OWN_HEADER
 
 # D16: longer ones are not versions.
 MAX_VERSION_CHARS: Final = 64

@@ -30,7 +30,7 @@ from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.addresses import NOT_WANTED, Address, Listening, ProxyAddresses
 from llama_runner.service.listener import allowed_hosts, busy_sentence, url_host
 from llama_runner.service.model_host import RuntimeHost
-from llama_runner.service.server import CLOSE_LIMIT_S, HttpServer, SlowBodies
+from llama_runner.service.server import CLOSE_LIMIT_S, HttpServer
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import listener_of
 
@@ -165,7 +165,7 @@ class Proxies:
         gate = RequestGate(
             dialect.app, allowed_hosts=lambda: hosts, token=None, max_body_bytes=MAX_BODY_BYTES
         )
-        server = HttpServer(gate, listener, requests=SlowBodies)
+        server = HttpServer(gate, listener)
         task = self._tasks.start(self._run(server, listener), name=f"{dialect.key} API")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)

@@ -69,7 +69,8 @@ def request_of(model: str) -> ChatRequest:
 
 def bare(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
     """A protocol of asyncio, no HTTP library, no JSON."""
-    end = b'"done": true' if engine is Engine.OLLAMA else b"[DONE]"
+    # With or without spaces between names and values: proxies write JSON in their own ways.
+    token, end = b'"w', b'"done_reason"' if engine is Engine.OLLAMA else b"[DONE]"
 
     @asynccontextmanager
     async def opened(url: str) -> AsyncIterator[Ask]:
@@ -84,7 +85,7 @@ def bare(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(wire.body)}\r\n\r\n"
             loop = asyncio.get_running_loop()
             _, protocol = await loop.create_connection(
-                lambda: _BareProtocol(head.encode() + wire.body, b'"content": "w', end), host, port
+                lambda: _BareProtocol(head.encode() + wire.body, token, end), host, port
             )
             await protocol.done
             return protocol.stamps

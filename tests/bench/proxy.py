@@ -1,26 +1,30 @@
 """What the proxy adds: to the first byte, to each chunk, and in processor time, against asking directly.
 
-    python -m tests.bench.proxy [--json] [--streams 32] [--rounds 3]
+    python -m tests.bench.proxy [--json] [--streams 128] [--rounds 3] [--litellm COMMAND]
 
 The metronome answers; the proxy runs in a process of its own with its real listeners and gate. Each load is
-measured directly, through the OpenAI listener (bytes pass through) and through the Ollama one (translated),
-in turn and several rounds, as medians: lag from the metronome's own send stamp of a token to its arrival
-here, and the proxy's processor time per token.
+measured directly, through the OpenAI listener (bytes pass through), through the Ollama one (translated) and
+through other proxies where their commands are given, in turn and several rounds, as medians: lag from the
+metronome's own send stamp of a token to its arrival here, and the proxy's processor time per token.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
 import psutil
 
 from llama_runner.backends.base import Engine
@@ -28,6 +32,7 @@ from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
 from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
+from llama_runner.net.ports import pick_free_port
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.calls import Relays
@@ -41,7 +46,9 @@ from tests.fakes.metronome_plan import Plan
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCK: Final = SystemClock()
-WAYS: Final = ("direct", "openai", "ollama")
+OWN_WAYS: Final = ("direct", "openai", "ollama")
+# How long other proxies may take to answer for the first time; LiteLLM imports for half a minute.
+OTHER_START_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +114,13 @@ async def serve(url: str, models: Sequence[str]) -> None:
             server.stop()
 
 
-async def measure(
-    metronome: Metronome, way: str, url: str, load: str, plans: Sequence[Plan], pid: int
-) -> Figure:
+async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[Plan]) -> Figure:
     """All plans at once, one way."""
-    engine = Engine.OLLAMA if way == "ollama" else Engine.OPENAI
-    before = psutil.Process(pid).cpu_times()
-    async with bare(engine)(url) as ask, asyncio.TaskGroup() as group:
+    engine = Engine.OLLAMA if way.name == "ollama" else Engine.OPENAI
+    before_s = way.spent_s()
+    async with bare(engine)(way.url) as ask, asyncio.TaskGroup() as group:
         tasks = [group.create_task(_asked(ask, plan)) for plan in plans]
-    after = psutil.Process(pid).cpu_times()
-    spent_s = after.user + after.system - before.user - before.system
+    spent_s = way.spent_s() - before_s
     first: list[float] = []
     rest: list[float] = []
     for plan, task in zip(plans, tasks, strict=True):
@@ -127,12 +131,12 @@ async def measure(
     tokens = sum(len(task.result()) for task in tasks)
     return Figure(
         load,
-        way,
+        way.name,
         statistics.median(first),
         _p99(first),
         statistics.median(rest),
         _p99(rest),
-        None if way == "direct" else spent_s / tokens * 1e6,
+        None if way.pid is None else spent_s / tokens * 1e6,
     )
 
 
@@ -160,43 +164,103 @@ def plans_of(load: str, streams: int, round_number: int, way: str) -> list[Plan]
     ]
 
 
-async def compare(streams: int, rounds: int) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to the metronome; `pid` of the proxy in between, None without one."""
+
+    name: str
+    url: str
+    pid: int | None = None
+
+    def spent_s(self) -> float:
+        """Processor time of the proxy so far, its workers included."""
+        if self.pid is None:
+            return 0.0
+        proxy = psutil.Process(self.pid)
+        times = [one.cpu_times() for one in (proxy, *proxy.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
+
+
+async def compare(streams: int, rounds: int, others: dict[str, str]) -> list[Figure]:
     """Every way under every load, in turn."""
-    found: list[Figure] = []
     loads = ("single", f"{streams} streams")
     plans = {
         (load, way, number): plans_of(load, streams, number, way)
         for load in loads
-        for way in WAYS
+        for way in (*OWN_WAYS, *others)
         for number in range(rounds)
     }
     metronome = start_metronome()
     models = [plan.model_id() for group in plans.values() for plan in group]
-    argv = [sys.executable, "-m", "tests.bench.proxy", "--serve", metronome.url]
-    # Blocking for a moment before anything is measured.
-    with subprocess.Popen(  # noqa: ASYNC220
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
-    ) as proxy:
+    with contextlib.ExitStack() as stack:
+        stack.callback(metronome.close)
+        openai_way, ollama_way = stack.enter_context(_ours(metronome.url, models))
+        ways = [Way("direct", metronome.url), openai_way, ollama_way]
+        ways += [
+            stack.enter_context(OTHERS[name](command, metronome.url)) for name, command in others.items()
+        ]
+        found: list[Figure] = []
+        for load in loads:
+            for way in ways:
+                many = [
+                    await measure(metronome, way, load, plans[load, way.name, number])
+                    for number in range(rounds)
+                ]
+                found.append(_median(many))
+        return found
+
+
+@contextlib.contextmanager
+def _ours(url: str, models: Sequence[str]) -> Iterator[tuple[Way, Way]]:
+    argv = [sys.executable, "-m", "tests.bench.proxy", "--serve", url]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as proxy:
+        assert proxy.stdin is not None
+        assert proxy.stdout is not None
+        proxy.stdin.write(json.dumps(models) + "\n")
+        proxy.stdin.flush()
+        openai_url, ollama_url = json.loads(proxy.stdout.readline())
         try:
-            assert proxy.stdin is not None
-            assert proxy.stdout is not None
-            proxy.stdin.write(json.dumps(models) + "\n")
-            proxy.stdin.flush()
-            openai_url, ollama_url = json.loads(proxy.stdout.readline())
-            urls = {"direct": metronome.url, "openai": openai_url, "ollama": ollama_url}
-            for load in loads:
-                for way in WAYS:
-                    many = [
-                        await measure(metronome, way, urls[way], load, plans[load, way, number], proxy.pid)
-                        for number in range(rounds)
-                    ]
-                    found.append(_median(many))
+            yield Way("openai", openai_url, proxy.pid), Way("ollama", ollama_url, proxy.pid)
         finally:
-            if proxy.stdin is not None:
-                proxy.stdin.close()
+            proxy.stdin.close()
             proxy.wait(20)
-            metronome.close()
-    return found
+
+
+@contextlib.contextmanager
+def _litellm(command: str, url: str) -> Iterator[Way]:
+    passed = {"model": "openai/*", "api_base": f"{url}/v1", "api_key": "none"}
+    with tempfile.TemporaryDirectory() as folder:
+        # JSON is YAML.
+        config = Path(folder) / "config.yaml"
+        config.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": passed}]}))
+        port = pick_free_port()
+        argv = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
+        with _started(argv, environ, f"http://127.0.0.1:{port}/health/liveliness") as pid:
+            yield Way("litellm", f"http://127.0.0.1:{port}", pid)
+
+
+@contextlib.contextmanager
+def _started(argv: Sequence[str], environ: Mapping[str, str], probe: str) -> Iterator[int]:
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + OTHER_START_S
+            while not _answers(probe):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{argv[0]} does not serve")
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def _answers(probe: str) -> bool:
+    try:
+        return httpx.get(probe, timeout=2, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+OTHERS: Final = {"litellm": _litellm}
 
 
 def _median(many: list[Figure]) -> Figure:
@@ -216,14 +280,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--streams", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    for name in OTHERS:
+        parser.add_argument(f"--{name}", metavar="COMMAND", help=f"measure {name}'s proxy beside ours")
     parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         asyncio.run(serve(args.serve, json.loads(sys.stdin.readline())))
         return
-    figures = asyncio.run(compare(args.streams, args.rounds))
+    others = {name: command for name in OTHERS if (command := getattr(args, name))}
+    figures = asyncio.run(compare(args.streams, args.rounds, others))
     if args.json:
         sys.stdout.write(json.dumps([asdict(figure) for figure in figures]) + "\n")
         return

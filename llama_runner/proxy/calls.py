@@ -1,15 +1,17 @@
 """What one relayed request is, and what all of them share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.settings import ProxySettings
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
+from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.host import ModelHost, OfferedModel
 from llama_runner.proxy.records import RequestLog, RequestRecord
 
@@ -28,6 +30,7 @@ class Call:
         writer: For a 2xx answer; made per request.
         error_answer: For errors of ours.
         error_body: For errors of the engine.
+        translated: The client spoke another dialect: `body` has fields that only llama-server knows.
     """
 
     model: OfferedModel
@@ -37,14 +40,22 @@ class Call:
     writer: Callable[[RequestRecord], AnswerWriter]
     error_answer: ErrorAnswer
     error_body: ErrorBody
+    translated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """What every relayed request shares."""
+    """What every relayed request shares.
+
+    Attributes:
+        settings: As they are now.
+        breakers: Which known servers are passed over for now.
+    """
 
     host: ModelHost
     http: httpx.AsyncClient
     clock: Clock
     admission: Admission
     requests: RequestLog
+    settings: Callable[[], ProxySettings] = ProxySettings
+    breakers: Breakers = field(default_factory=Breakers)

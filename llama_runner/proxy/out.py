@@ -10,11 +10,10 @@ from typing import Final
 
 from starlette.types import Message, Send
 
-from llama_runner import __version__
 from llama_runner.core.errors import LlamaRunnerError, ServerError
 from llama_runner.core.jsonio import dump_json
 from llama_runner.net.errors import raise_for_status
-from llama_runner.proxy.answers import sse_headers
+from llama_runner.proxy.answers import AnswerWriter, sse_headers
 from llama_runner.proxy.calls import Call
 from llama_runner.proxy.direct import DirectBody
 from llama_runner.proxy.records import RequestRecord
@@ -58,6 +57,16 @@ class Out:
         self._ended = False
         self._waiting: list[bytes] = []
         self._writer = call.writer(record)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an answer is out; the harmless bytes before it don't count."""
+        return self._record.first_byte_s is not None
+
+    def start_over(self, writer: AnswerWriter) -> None:
+        """Another answer takes the place of one of which nothing went out."""
+        self._writer = writer
+        self._waiting.clear()
 
     def take(self, data: bytes) -> bool:
         """A piece of the engine's body; False: `drained` is to be awaited before more. Raises ServerError."""
@@ -155,7 +164,7 @@ class Out:
         self._record.status = status
         headers = {
             "Content-Type": content_type,
-            "X-Llama-Runner": f"{__version__}; model={self._call.model.id}; step=local",
+            "X-Llama-Runner": self._record.answered_by(),
             "Server-Timing": self._record.server_timing(),
             **more,
         }

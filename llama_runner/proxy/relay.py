@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.proxy.asking import hops_of
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.direct import direct_body
 from llama_runner.proxy.forward import forward
@@ -37,6 +38,7 @@ class Relay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the client leaves before the end."""
+        self._record.hops = hops_of(scope)
         out = Out(send, direct_body(scope), self._call, self._record, self._since)
         try:
             left = await _unless_client_leaves(receive, self._answer(out))

@@ -1,0 +1,168 @@
+"""A step of a route asked once: the model made ready, the question in its dialect, the answer poured out."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.types import Scope
+
+from llama_runner.backends.base import Engine
+from llama_runner.core.clock import seconds
+from llama_runner.core.errors import ServerError, UnreachableError
+from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
+from llama_runner.net.errors import status_error
+from llama_runner.net.pour import Pouring, open_pouring
+from llama_runner.net.stream import WireLike
+from llama_runner.proxy import bridge
+from llama_runner.proxy.bodies import MAX_BODY_BYTES
+from llama_runner.proxy.calls import Call, Relays
+from llama_runner.proxy.figures import figures, warning_of
+from llama_runner.proxy.host import LOCAL, Step, Upstream
+from llama_runner.proxy.out import Out
+from llama_runner.proxy.records import RequestRecord
+
+# How many proxies like this one a request may come through: two that know each other would play ball with it.
+MAX_HOPS: Final = 3
+HOPS_HEADER: Final = "X-Llama-Runner-Hops"
+# Not the request's fault: another step may have the model, the key, the time.
+_ANOTHER_MAY: Final = frozenset({401, 403, 404, 405, 408, 429, 500, 501, 502, 503, 504, 529})
+# What stands between words in a body: there are not more words than these, but for a few.
+_GAPS: Final = (b" ", b"\\n", b"\\t")
+TOO_LONG: Final = "the prompt does not fit the context"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One call and all that belongs to it.
+
+    Attributes:
+        keep_s: How long the model stays in memory without work afterwards; None for the default.
+    """
+
+    shared: Relays
+    call: Call
+    record: RequestRecord
+    out: Out
+    keep_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    method: str = "POST"
+
+
+async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = None) -> int:
+    """Have a step answer.
+
+    Args:
+        last: No other step comes after it: its refusal is the client's answer.
+        limit_s: How long it may take to begin; None for as long as the connection lives.
+
+    Returns:
+        The status of its answer.
+
+    Raises:
+        LlamaRunnerError: It did not answer, or broke off.
+    """
+    shared, record = one.shared, one.record
+    async with shared.host.use(step.target) as upstream:
+        record.load_s = (record.load_s or 0.0) + upstream.load_s
+        if step.where == LOCAL:
+            shared.host.keep(step.target, one.keep_s)
+        asked_ns = shared.clock.now_ns()
+        wire = _prepared(one, step, upstream)
+        limit = asyncio.timeout(limit_s)
+        try:
+            async with limit, open_pouring(shared.http, wire, shared.clock) as answer:
+                record.upstream_s = (record.upstream_s or 0.0) + seconds(answer.t_headers_ns, asked_ns)
+                return await _answered(one, step, answer, limit, last=last)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"{step.where} did not begin to answer within {limit_s:g} s.", "See what keeps it busy."
+            ) from error
+
+
+async def _answered(one: Asking, step: Step, answer: Pouring, limit: asyncio.Timeout, *, last: bool) -> int:
+    if 200 <= answer.status < 300:
+        await _pour(one, answer, limit)
+        return answer.status
+    body = await answer.error_body()
+    error = status_error(answer.status, answer.headers, body, step.where)
+    if not last and answer.status in _ANOTHER_MAY:
+        raise error
+    one.record.error = error.kind
+    if error.kind == "context_overflow":
+        one.record.warning = TOO_LONG
+    await one.out.refuse(answer.status, body, answer.headers)
+    return answer.status
+
+
+async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
+    """All of the answer; its end is looked at for what it says of itself."""
+    before = last = b""
+    take_on = one.out.take
+
+    def take(data: bytes) -> bool:
+        nonlocal before, last
+        if not last:
+            limit.reschedule(None)
+        before, last = last, data
+        return take_on(data)
+
+    await answer.pour(take, one.out.drained)
+    told = figures(before + last)
+    one.record.note(told)
+    body = one.call.body
+    # Words are counted only where there may be more of them than tokens: counting takes time.
+    suspicious = told.prompt_tokens is not None and told.prompt_tokens < sum(map(body.count, _GAPS))
+    asked = document_of(one.call) if suspicious else {}
+    one.record.warning = warning_of(told, asked, one.call.model.running_context)
+    await one.out.finish()
+
+
+def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
+    """The request in the upstream's dialect; the client's side is told when the answer needs translating."""
+    call, record = one.call, one.record
+    url = upstream.base_url + call.path
+    if step.where == LOCAL:
+        return _Wire(url, _headers(upstream, call), call.body)
+    if record.hops >= MAX_HOPS:
+        raise ServerError(
+            "This request goes round in circles.", "Look at the routes of each proxy it passes."
+        )
+    hops = {HOPS_HEADER: str(record.hops + 1)}
+    document = {**document_of(call), "model": upstream.model_id}
+    backend = bridge.backend_of(upstream, one.shared.http, one.shared.clock)
+    if not bridge.is_needed(call, upstream.engine):
+        headers = _headers(upstream, call)
+        if upstream.engine is Engine.ANTHROPIC:
+            headers = {**backend.encode(bridge.chat_request({})).headers, "Accept": headers["Accept"]}
+        return _Wire(url, {**headers, **hops}, dump_json(document))
+    wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
+    one.out.start_over(writer)
+    return _Wire(wire.url, {**wire.headers, **hops}, wire.body)
+
+
+def document_of(call: Call) -> dict[str, JsonValue]:
+    """What a call asks, which this program itself wrote."""
+    document = parse_json(call.body, max_bytes=2 * MAX_BODY_BYTES, allow_nonfinite=True)
+    return document if isinstance(document, dict) else {}
+
+
+def hops_of(scope: Scope) -> int:
+    """How many proxies like this one a request came through; one that says nonsense has come too far."""
+    name = HOPS_HEADER.lower().encode()
+    said = next((value for key, value in scope.get("headers", ()) if key == name), b"0")
+    return int(said) if said.isdigit() and len(said) <= 2 else MAX_HOPS
+
+
+def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
+    accept = "text/event-stream" if call.streamed else "application/json"
+    headers = {"Content-Type": "application/json", "Accept": accept}
+    if upstream.api_key:
+        headers["Authorization"] = f"Bearer {upstream.api_key}"
+    return headers

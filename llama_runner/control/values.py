@@ -17,6 +17,7 @@ API_PREFIX: Final = "/api/v1"
 # A waiting request is answered after this time at the latest: longer ones look dead to proxies and debuggers.
 MAX_WAIT_S: Final = 30.0
 
+FitMark = Literal["fits", "tight", "too large"]
 InstanceStateName = Literal["stopped", "starting", "ready", "degraded", "stopping", "backoff", "failed"]
 
 T = TypeVar("T")
@@ -66,8 +67,39 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedAdapter:
+    """A LoRA file that can be applied to a model: its path is what the option `loras` takes.
+
+    Attributes:
+        base_model: What it was made for, as it says itself.
+    """
+
+    name: str
+    path: str
+    size_bytes: int
+    base_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One GGUF file the service can load; None where its header does not say."""
+    """One model the service can load; None where its header does not say.
+
+    Attributes:
+        origin: The store it is in: "models folder", "configured", "Hugging Face", "LM Studio", "Ollama",
+            "demo package".
+        size_bytes: All its parts together.
+        context_length: The most tokens it was trained for.
+        problem: Why it cannot be loaded; None when nothing is wrong.
+        capabilities: completion or embedding, tools, thinking, vision, audio, rerank.
+        base_name: Of its family; `base_model` is what it was made from.
+        parts: Files it consists of.
+        template_sha256: Of its chat template; `template_changed` when this file had another one before.
+        projector: The file that lets it see or hear, which is loaded with it.
+        fit: How it fits this machine when no other model is loaded: "fits", "tight" (only with a shorter
+            context), "too large"; None when unknown.
+        need_bytes: What it takes, as the user set it up; of `room_bytes`.
+        warnings: What is odd about its header.
+    """
 
     id: str
     path: str
@@ -78,6 +110,23 @@ class ServedModel:
     quantization: str | None = None
     context_length: int | None = None
     problem: str | None = None
+    parameter_count: int | None = None
+    block_count: int | None = None
+    embedding_length: int | None = None
+    capabilities: tuple[str, ...] = ()
+    license: str | None = None
+    base_name: str | None = None
+    size_label: str | None = None
+    base_model: str | None = None
+    parts: int = 1
+    template_sha256: str | None = None
+    template_changed: bool = False
+    projector: str | None = None
+    adapters: tuple[ServedAdapter, ...] = ()
+    fit: FitMark | None = None
+    need_bytes: int | None = None
+    room_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +147,7 @@ class Instance:
         advice: What to do about it, one sentence.
         started_utc: ISO 8601.
         unload_in_s: Until it leaves for want of work; None for never, or while it works.
+        note: What is not as it was asked for, one sentence.
     """
 
     id: str
@@ -117,6 +167,7 @@ class Instance:
     ram_bytes: int | None = None
     vram_bytes: int | None = None
     unload_in_s: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +267,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Output lines of an instance and where to continue."""
+    """Lines of a log, and where to continue."""
 
     lines: tuple[str, ...]
     next: int
@@ -256,16 +307,24 @@ class Released:
     ending: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LoginLink:
+    """A link for a browser; it works once, within `expires_in_s`. It stays out of every repr."""
+
+    url: str = field(repr=False)
+    expires_in_s: float
+
+
 def to_json(value: Any) -> dict[str, Any]:
     """The JSON object of one of these values."""
-    document: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    document: dict[str, Any] = adapter_of(type(value)).dump_python(value, mode="json")
     return document
 
 
 def parse_answer(kind: type[T], data: bytes, *, endpoint: str) -> T:
     """The value in `data`, the answer of `endpoint`. Raises ServiceError naming the first wrong field."""
     try:
-        value: T = _adapter(kind).validate_json(data)
+        value: T = adapter_of(kind).validate_json(data)
     except ValidationError as error:
         raise ServiceError(
             f"The service's answer to {endpoint} is not understood: {_first_fault(error)}.",
@@ -277,7 +336,7 @@ def parse_answer(kind: type[T], data: bytes, *, endpoint: str) -> T:
 def parse_body(kind: type[T], data: bytes) -> T:
     """The value in a request body, without unknown keys. Raises UsageError naming the first wrong field."""
     try:
-        value: T = _adapter(kind).validate_json(data, strict=True, extra="forbid")
+        value: T = adapter_of(kind).validate_json(data, strict=True, extra="forbid")
     except ValidationError as error:
         raise UsageError(
             f"The request body cannot be used: {_first_fault(error)}.", "Correct it and send it again."
@@ -289,7 +348,8 @@ def parse_body(kind: type[T], data: bytes) -> T:
 _ADAPTERS: Final[dict[type[Any], TypeAdapter[Any]]] = {}
 
 
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
+    """What checks and writes values of `kind`."""
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
         adapter = _ADAPTERS[kind] = TypeAdapter(kind)

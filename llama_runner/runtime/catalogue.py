@@ -66,17 +66,22 @@ class ModelFile:
     origin: ModelOrigin
     display_name: str | None = None
     parameters: LoadOptions = NO_PARAMETERS
-    projector: Path | None = None
-    adapters: tuple[Path, ...] = ()
+    projector: Companion | None = None
+    adapters: tuple[Companion, ...] = ()
     template_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCatalogue:
-    """All models, in the order they are shown, and what was wrong with the search itself."""
+    """All models, in the order they are shown, and what was wrong with the search itself.
+
+    Attributes:
+        room_bytes: What one model could have if no other were loaded; None when nobody asked.
+    """
 
     models: tuple[ModelFile, ...]
     problems: tuple[str, ...] = ()
+    room_bytes: int | None = None
 
     def get(self, model_id: str) -> ModelFile | None:
         """The model of that id."""
@@ -186,11 +191,10 @@ class _Search:
         header, problem = None, None
         try:
             header = whole_header(path, self._headers)
-            projector = (
-                Companion(file.projector, self._headers.read(file.projector)) if file.projector else None
-            )
+            projector = self._companion(file.projector) if file.projector else None
+            adapters = tuple(map(self._companion, file.adapters))
         except ModelFileError as error:
-            header, problem, projector = None, str(error), None
+            header, problem, projector, adapters = None, str(error), None, ()
         model = ModelFile(
             id=file.name or _stem(path),
             path=path,
@@ -200,10 +204,13 @@ class _Search:
             origin=file.origin,
             display_name=file.name,
             parameters=_applied(file.adapters),
-            adapters=file.adapters,
+            adapters=adapters,
             template_changed=self._headers.template_changed(path),
         )
         return _seeing(model, projector)
+
+    def _companion(self, path: Path) -> Companion:
+        return Companion(path, self._headers.read(path))
 
 
 def _applied(adapters: tuple[Path, ...]) -> LoadOptions:
@@ -236,11 +243,10 @@ def _paired(models: Sequence[ModelFile], companions: Iterable[Companion]) -> Ite
             yield model
             continue
         folder, subject = model.path.parent, Subject(model.path, _stem(model.path), model.header)
-        fitting = tuple(one.path for one in adapters_for(subject, adapters))
         found = None
         if model.projector is None and folder in projectors:
             found = projector_for(subject, projectors[folder], alone=folder in alone)
-        yield replace(_seeing(model, found), adapters=model.adapters or fitting)
+        yield replace(_seeing(model, found), adapters=model.adapters or adapters_for(subject, adapters))
 
 
 def _stem(path: Path) -> str:
@@ -256,7 +262,7 @@ def _seeing(model: ModelFile, projector: Companion | None) -> ModelFile:
     return replace(
         model,
         header=replace(model.header, capabilities=tuple(capabilities)),
-        projector=projector.path,
+        projector=projector,
     )
 
 

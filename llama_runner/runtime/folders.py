@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from llama_runner.core.text import visible_controls
+
 # Publisher, repository, revision and a folder per quantization are four levels.
 _MAX_DEPTH: Final = 6
 # Thousands of models with all that lies beside them; a budget keeps a mistaken "/" from hanging the list.
@@ -68,7 +70,9 @@ class FolderScan:
                     self._count()
                     taken.append(entry)
         except OSError as error:
-            self._problems.append(f"{folder} cannot be read: {error.strerror or error}.")
+            self._problems.append(
+                f"{visible_controls(str(folder), 1024)} cannot be read: {error.strerror or error}."
+            )
         return sorted(taken, key=lambda entry: entry.name.lower())
 
     def _count(self) -> None:

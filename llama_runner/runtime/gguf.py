@@ -86,21 +86,26 @@ def read_gguf(path: Path) -> GgufHeader:
     try:
         # Before opening: opening a FIFO would wait for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelFileError(f"{path} is not a file.", "Choose the GGUF file itself.")
+            raise ModelFileError(f"{_shown(path)} is not a file.", "Choose the GGUF file itself.")
         with path.open("rb", buffering=0) as file:
             return _read(file, path)
     except FileNotFoundError as error:
         raise ModelFileError(
-            f"There is no file {path}.", "Check the path, or refresh the list of models."
+            f"There is no file {_shown(path)}.", "Check the path, or refresh the list of models."
         ) from error
     except OSError as error:
         raise ModelFileError(
-            f"{path} cannot be read: {error.strerror or error}.", "Check its permissions."
+            f"{_shown(path)} cannot be read: {error.strerror or error}.", "Check its permissions."
         ) from error
     except Damaged as error:
         raise ModelFileError(
-            f"{path.name} is damaged: {error}.", "Download it again, or choose another file."
+            f"{_shown(path.name)} is damaged: {error}.", "Download it again, or choose another file."
         ) from error
+
+
+def _shown(name: object) -> str:
+    """The name of a file is whatever somebody gave it."""
+    return visible_controls(str(name), 1024)
 
 
 def _read(file: BinaryIO, path: Path) -> GgufHeader:
@@ -119,7 +124,8 @@ def _read(file: BinaryIO, path: Path) -> GgufHeader:
     missing, n_weights = _tensors(cursor, n_tensors, _alignment(keys.values), size)
     if missing > 0:
         raise ModelFileError(
-            f"{path.name} is incomplete: {format_size(missing)} are missing at its end.", "Download it again."
+            f"{_shown(path.name)} is incomplete: {format_size(missing)} are missing at its end.",
+            "Download it again.",
         )
     return _header(keys, n_tensors, n_weights, size)
 
@@ -131,7 +137,8 @@ def _check_start(file: BinaryIO, path: Path) -> None:
     what = f"only {len(start)} bytes long" if start.startswith(fmt.MAGIC) else fmt.really_is(start)
     told = f": it is {what}" if what else ""
     raise ModelFileError(
-        f"{path.name} is not a GGUF file{told}.", "Choose a model file in GGUF format, or download it again."
+        f"{_shown(path.name)} is not a GGUF file{told}.",
+        "Choose a model file in GGUF format, or download it again.",
     )
 
 
@@ -140,11 +147,11 @@ def _check_version(version: int, path: Path) -> None:
         return
     if version in (2 << 24, 3 << 24):
         raise ModelFileError(
-            f"{path.name} was made for big-endian machines.", "Download the little-endian version."
+            f"{_shown(path.name)} was made for big-endian machines.", "Download the little-endian version."
         )
     age = "too old" if version < 2 else "newer than this program knows"
     raise ModelFileError(
-        f"{path.name} is GGUF version {version}, which is {age}.",
+        f"{_shown(path.name)} is GGUF version {version}, which is {age}.",
         "Download or convert the model in GGUF version 3.",
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from llama_runner.core.errors import ModelFileError
+from llama_runner.core.text import visible_controls
 from llama_runner.runtime.gguf import GgufHeader
 from llama_runner.runtime.header_cache import HeaderCache
 
@@ -60,7 +61,8 @@ def whole_header(path: Path, headers: HeaderCache) -> GgufHeader:
     if split is None:
         if (header.split_count or 1) > 1:
             raise ModelFileError(
-                f"{path.name} is one of {header.split_count} parts of a model, but its name was changed.",
+                f"{visible_controls(path.name)} is one of {header.split_count} parts of a model, "
+                "but its name was changed.",
                 "Give all parts their original names.",
             )
         return header
@@ -70,7 +72,7 @@ def whole_header(path: Path, headers: HeaderCache) -> GgufHeader:
 
 
 def _check_names(split: Split, header: GgufHeader) -> None:
-    name = split.path.name
+    name = visible_controls(split.path.name)
     if not 0 < split.count <= _MAX_PARTS or (header.split_count or split.count) != split.count:
         raise ModelFileError(
             f"{name} claims {split.count} parts, which its content contradicts.",
@@ -85,7 +87,7 @@ def _check_names(split: Split, header: GgufHeader) -> None:
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise ModelFileError(
-            f"{name} lacks {len(missing)} of its {split.count} parts, first {missing[0]}.",
+            f"{name} lacks {len(missing)} of its {split.count} parts, first {visible_controls(missing[0])}.",
             "Download all parts into one folder.",
         )
 

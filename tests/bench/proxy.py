@@ -235,7 +235,9 @@ def _litellm(command: str, url: str) -> Iterator[Way]:
         config.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": passed}]}))
         port = pick_free_port()
         argv = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-        environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
+        # No costs fetched from elsewhere, and no key: nothing but this benchmark reaches it.
+        settings = ("LOCAL_MODEL_COST_MAP", "DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY")
+        environ = {**os.environ, **{f"LITELLM_{name}": "true" for name in settings}}
         with _started(argv, environ, f"http://127.0.0.1:{port}/health/liveliness") as pid:
             yield Way("litellm", f"http://127.0.0.1:{port}", pid)
 

@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 
 # Linux paths end at 4096 bytes, Windows paths at 32767 characters; nobody types more (C7).
 MAX_PATH_CHARS: Final = 4096
+# The longest name that DNS allows, with a scheme and a port.
+MAX_NAME_CHARS: Final = 280
 
 
 Applies = Literal["now", "load", "start"]
@@ -77,6 +79,11 @@ MODEL_PATH: Final = Takes(
     "a full path, or one below the models folder; ~, $HOME, .. and network paths are not used"
 )
 LOOPBACK_HOST: Final = Takes("an address of this machine only: 127.0.0.1, ::1 or localhost")
+LISTEN_HOST: Final = Takes("an IP address of this machine such as 127.0.0.1, 0.0.0.0 or ::, or localhost")
+ORIGIN: Final = Takes("exactly what a browser says, such as http://localhost:3000 or app://obsidian.md")
+HOST_NAME: Final = Takes(
+    "a host name or IPv4 address in small letters, with :PORT where it is not the listener's"
+)
 LANGUAGE: Final = Takes('"system" or a language code such as en or de_DE')
 SERVER: Final = Takes("the address of a known server, such as http://192.168.1.5:11434")
 STEP: Final = Takes("a model of this machine, or model@server with the address of a known server")
@@ -132,6 +139,37 @@ def check_loopback(text: str) -> str:
     return text
 
 
+def check_listen_host(text: str) -> str:
+    """`text` when a listener can be opened there without asking a name server."""
+    if text == "localhost":
+        return text
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise BadText(LISTEN_HOST.words) from None
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    if "%" in text or mapped or address.is_multicast:
+        raise BadText(LISTEN_HOST.words)
+    return text
+
+
+def check_origin(text: str) -> str:
+    """`text` when it is one origin: no pattern, no `null`, and no file, which could be any page."""
+    if len(text) > MAX_NAME_CHARS or not re.fullmatch(
+        r"(?!file:)[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", text
+    ):
+        raise BadText(ORIGIN.words)
+    return text
+
+
+def check_host_name(text: str) -> str:
+    """`text` when it can stand in a Host header."""
+    label = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+    if len(text) > MAX_NAME_CHARS or not re.fullmatch(rf"{label}(\.{label})*(:[0-9]{{1,5}})?", text):
+        raise BadText(HOST_NAME.words)
+    return text
+
+
 def check_language(text: str) -> str:
     """`text` when it is "system" or looks like a language code."""
     if text != "system" and not re.fullmatch(r"[a-z]{2,3}(_[A-Z]{2})?", text):
@@ -167,6 +205,11 @@ WindowsPath = Annotated[str, AfterValidator(check_windows_path), WINDOWS_PATH]
 LinuxPath = Annotated[str, AfterValidator(check_linux_path), LINUX_PATH]
 ModelPath = Annotated[str, AfterValidator(check_model_path), MODEL_PATH]
 LoopbackHost = Annotated[str, AfterValidator(check_loopback), LOOPBACK_HOST]
+ListenHost = Annotated[str, AfterValidator(check_listen_host), LISTEN_HOST]
+Origin = Annotated[str, AfterValidator(check_origin), ORIGIN]
+Origins = Annotated[tuple[Origin, ...], Field(strict=False)]
+HostName = Annotated[str, AfterValidator(check_host_name), HOST_NAME]
+HostNames = Annotated[tuple[HostName, ...], Field(strict=False)]
 Language = Annotated[str, AfterValidator(check_language), LANGUAGE]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # JSON has lists only: the tuple itself is taken from a list, its items stay strict.

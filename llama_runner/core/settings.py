@@ -9,11 +9,14 @@ from typing import Final, Literal
 from pydantic import Field
 
 from llama_runner.core.fields import (
+    HostNames,
     Language,
     LinuxPath,
+    ListenHost,
     LoopbackHost,
     ModelPath,
     Networks,
+    Origins,
     Ports,
     Section,
     Servers,
@@ -236,6 +239,31 @@ class ProxySettings(Section):
         help="Port of the Ollama API; 0 takes any free one.",
         ge=0,
         le=65535,
+        clamp=False,
+    )
+    host: ListenHost = setting(
+        "127.0.0.1",
+        title="Address",
+        help="Where both APIs listen. Anything but 127.0.0.1, ::1 and localhost lets other machines in: that "
+        "takes an access token (the command access-token makes one), and never happens as root.",
+    )
+    always_ask_token: bool = setting(
+        False,
+        title="Ask programs of this machine for the token too",
+        help="Keeps other users of this machine out: every program has to send the access token.",
+    )
+    origins: Origins = setting(
+        (),
+        title="Web pages that may call",
+        help="Origins of pages and browser extensions that may use the APIs, as the browser says them.",
+        max_length=32,
+        clamp=False,
+    )
+    host_names: HostNames = setting(
+        (),
+        title="Other names of this machine",
+        help="Names beyond its addresses that programs reach the APIs by, such as host.docker.internal.",
+        max_length=32,
         clamp=False,
     )
     servers: Servers = setting(

@@ -95,6 +95,46 @@ def test_c6_loopback_in_any_form_is_taken(good: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "bad", ["myhost", "", "::1%lo", "127.1", "::ffff:8.8.8.8", "224.0.0.1", "0.0.0.0:80", "[::]", 5]
+)
+def test_c6_the_proxy_listens_on_addresses_and_asks_no_name_server(bad: Any) -> None:
+    config, (problem,) = app({"proxy": {"host": bad}})
+    assert config.proxy.host == "127.0.0.1"
+    assert "proxy.host must be an IP address of this machine" in problem.message
+
+
+@pytest.mark.parametrize("good", ["127.0.0.1", "0.0.0.0", "::", "::1", "192.168.1.5", "localhost"])
+def test_c6_whether_other_machines_may_come_in_is_decided_by_the_listener(good: str) -> None:
+    config, problems = app({"proxy": {"host": good}})
+    assert config.proxy.host == good and not problems
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["*", "null", "http://*", "file://x", "http://x/", "HTTP://x", "http://x:y", "//x", "x", "http://u@x", 5],
+)
+def test_i15_an_origin_is_one_origin_and_no_pattern(bad: Any) -> None:
+    config, (problem,) = app({"proxy": {"origins": ["http://ok:3000", bad]}})
+    assert config.proxy.origins == ()
+    assert "exactly what a browser says" in problem.message
+
+
+def test_origins_of_pages_apps_and_extensions_are_taken() -> None:
+    good = ("http://localhost:3000", "app://obsidian.md", "chrome-extension://abcdef", "https://[::1]:8443")
+    assert app({"proxy": {"origins": list(good)}})[0].proxy.origins == good
+
+
+@pytest.mark.parametrize("bad", ["*", "*.local", "Box", "a b", "-x", "x:", "x:y", "[::1]", "http://x", ""])
+def test_a_host_name_is_one_name(bad: str) -> None:
+    assert app({"proxy": {"host_names": ["ok.local", bad]}})[0].proxy.host_names == ()
+
+
+def test_host_names_may_say_another_port() -> None:
+    good = ("host.docker.internal", "box:8080", "10.0.0.7", "my_box")
+    assert app({"proxy": {"host_names": list(good)}})[0].proxy.host_names == good
+
+
+@pytest.mark.parametrize(
     "bad", ["~/x", "$HOME/x", "models", "C:\\x", "/x\ny", "/x\x00", "/" + "x" * 5000, "\\\\srv\\x"]
 )
 def test_c7_odd_linux_paths_are_refused_with_a_reason(bad: str) -> None:

@@ -99,7 +99,7 @@ def button(root: "QWidget", text: str) -> "QPushButton":
     return found[0]
 
 
-async def drive(window: "MainWindow", out: Path, look: Look, *, demo: bool) -> None:
+async def drive(window: "MainWindow", out: Path, look: Look, *, demo: bool, models: bool) -> None:
     """Go through the states."""
     from llama_runner.ui.theme import ThemeMode
 
@@ -107,7 +107,7 @@ async def drive(window: "MainWindow", out: Path, look: Look, *, demo: bool) -> N
     window.resize(look.width, look.height)
     camera = Camera(window, out, look)
     if demo:
-        await _drive_demo(window, camera)
+        await _drive_demo(window, camera, models=models)
     else:
         await _drive_empty(window, camera)
 
@@ -198,7 +198,7 @@ async def _drive_discovery(window: "MainWindow", camera: Camera) -> None:
     window.dock.set_folded(False)
 
 
-async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
+async def _drive_demo(window: "MainWindow", camera: Camera, *, models: bool) -> None:
     """With the demo model: loading, answering, comparing, measuring."""
     workspace = window.workspace
     assert workspace is not None
@@ -208,7 +208,9 @@ async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
     await until(lambda: window.target is not None, what="the demo model")
     await settle(1.0)
     await camera.take("models-ready")
-    await _serve(window, camera)
+    await _models(window, camera)
+    if models:
+        return
     window.open_tab("discovery")
     await camera.take("discovery")
     await _chat(window, camera)
@@ -225,15 +227,43 @@ async def _drive_demo(window: "MainWindow", camera: Camera) -> None:
     await _dialogs(window, camera)
 
 
-async def _serve(window: "MainWindow", camera: Camera) -> None:
-    """Both dialects of the proxy, one of them on a port that somebody else has; a folded strip."""
-    from PySide6.QtWidgets import QCheckBox, QLineEdit, QTabWidget
+async def _models(window: "MainWindow", camera: Camera) -> None:
+    """Details, options, output; both dialects of the proxy, one on a port that is taken; requests."""
+    from PySide6.QtWidgets import QCheckBox, QLineEdit, QTabBar, QTabWidget
 
     from llama_runner.ui.tabs.models import ModelsTab
+    from llama_runner.ui.tabs.models_form import OptionsForm
 
     tab = window.findChild(ModelsTab)
     assert tab is not None
-    openai, ollama = tab.findChildren(QCheckBox)
+    about = tab.findChild(QTabWidget)
+    form = tab.findChild(OptionsForm)
+    pages = next(bar for bar in tab.findChildren(QTabBar) if bar.count() == 3 and bar.tabText(0) == "Library")
+    assert about is not None
+    assert form is not None
+    about.setCurrentIndex(2)
+    await camera.take("models-output")
+    button(tab, "Unload").click()
+    await settle(1.0)
+    about.setCurrentIndex(0)
+    await camera.take("models-unloaded")
+    about.setCurrentIndex(1)
+    await camera.take("models-options")
+    form.rows["context_length"].set_text("4096")
+    form.rows["cache_type_k"].set_text("q8_0")
+    form.rows["parallel"].set_text("0")
+    await settle(1.0)
+    await camera.take("models-options-wrong")
+    form.rows["parallel"].set_text("2")
+    await settle(1.0)
+    await camera.take("models-options-entered")
+    button(tab, "Load").click()
+    await until(lambda: window.target is not None, what="the model with options")
+    about.setCurrentIndex(0)
+    await settle(1.0)
+    await camera.take("models-loaded")
+    pages.setCurrentIndex(1)
+    openai, ollama = (box for box in tab.findChildren(QCheckBox) if box.accessibleName().startswith("Serve"))
     openai.click()
     port = next(f for f in tab.findChildren(QLineEdit) if f.accessibleName() == "Port of the Ollama API")
     with socket.socket() as taken:
@@ -242,19 +272,33 @@ async def _serve(window: "MainWindow", camera: Camera) -> None:
         port.setText(str(taken.getsockname()[1]))
         ollama.click()
         await settle(1.5)
-        views = tab.findChild(QTabWidget)
-        assert views is not None
-        views.setCurrentIndex(1)
         await camera.take("models-busy-port")
+    pages.setCurrentIndex(2)
+    await camera.take("models-no-requests")
+    await _ask_some(tab)
+    await settle(1.5)
+    await camera.take("models-requests")
+    pages.setCurrentIndex(1)
     port.setText("0")
     ollama.click()
     await settle(0.6)
-    button(tab, "Serve to other programs").click()
-    await camera.take("models-folded")
-    button(tab, "Serve to other programs").click()
     openai.click()
-    views.setCurrentIndex(0)
+    pages.setCurrentIndex(0)
     await settle(0.6)
+
+
+async def _ask_some(tab: "QWidget") -> None:
+    """Requests as another program sends them: answered, streamed, refused."""
+    from llama_runner.net.client import open_http
+    from llama_runner.ui.tabs.models_serve import ServePage
+
+    page = tab.findChild(ServePage)
+    assert page is not None
+    asked = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 48, "temperature": 0}
+    async with open_http() as http:
+        for model, stream in (("SmolLM2-135M-Instruct.Q4_1", False), ("nobody", False), ("", True)):
+            body = {"model": model or "SmolLM2-135M-Instruct.Q4_1", "stream": stream, **asked}
+            await http.post(f"{page.openai.url}/chat/completions", json=body, timeout=PATIENCE_S)
 
 
 async def _chat(window: "MainWindow", camera: Camera) -> None:
@@ -331,7 +375,7 @@ def _take_any_port(home: Path) -> None:
     save_app_config(place, config)
 
 
-def run_child(look: Look, out: Path, *, demo: bool) -> int:
+def run_child(look: Look, out: Path, *, demo: bool, models: bool) -> int:
     """The window in this process."""
     from llama_runner.ui.app import run_window
 
@@ -339,7 +383,7 @@ def run_child(look: Look, out: Path, *, demo: bool) -> int:
 
     async def work(window: "MainWindow") -> None:
         try:
-            await drive(window, out, look, demo=demo)
+            await drive(window, out, look, demo=demo, models=models)
         except BaseException as error:  # told by the exit code; the window closes either way
             failed.append(error)
             raise
@@ -355,14 +399,17 @@ def run_child(look: Look, out: Path, *, demo: bool) -> int:
     return 1 if failed else code
 
 
-def start_child(look: Look, out: Path, *, demo: bool) -> int:
+def start_child(look: Look, out: Path, *, demo: bool, models: bool) -> int:
     """One look in a process of its own."""
     env = dict(os.environ, QT_SCALE_FACTOR=str(look.scale), PYTHONPATH=str(ROOT))
     if not env.get("DISPLAY") and sys.platform != "win32":
         env["QT_QPA_PLATFORM"] = "offscreen"
     command = [sys.executable, __file__, "--child", look.name, "--out", str(out)]
     return subprocess.run(
-        [*command, *(["--demo"] if demo else [])], env=env, timeout=LOOK_S, check=False
+        [*command, *(["--demo"] if demo else []), *(["--models"] if models else [])],
+        env=env,
+        timeout=LOOK_S,
+        check=False,
     ).returncode
 
 
@@ -383,15 +430,18 @@ def main() -> int:
     parser.add_argument("--looks", default=",".join(LOOKS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--demo", action="store_true", help="only the states with the demo model")
+    parser.add_argument("--models", action="store_true", help="only the Models tab, with the demo model")
     parser.add_argument("--docs", action="store_true", help="copy the good ones to docs/images")
     parser.add_argument("--empty", action="store_true", help="only the states without any model")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.child:
-        return run_child(parse_look(args.child), args.out, demo=args.demo)
-    kinds = [demo for demo, wanted in ((False, not args.demo), (True, not args.empty)) if wanted]
+        return run_child(parse_look(args.child), args.out, demo=args.demo, models=args.models)
+    kinds = [
+        demo for demo, wanted in ((False, not (args.demo or args.models)), (True, not args.empty)) if wanted
+    ]
     looks = [parse_look(text) for text in args.looks.split(",")]
-    code = max(start_child(look, args.out, demo=demo) for look in looks for demo in kinds)
+    code = max(start_child(look, args.out, demo=demo, models=args.models) for look in looks for demo in kinds)
     if args.docs and code == 0:
         copy_to_docs(args.out)
     return code

@@ -5,6 +5,7 @@ It is the `Shell` of every tab. It opens and closes nothing by itself: `ui.sessi
 """
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import QCoreApplication, QEvent, QSize, Qt, Signal
@@ -312,6 +313,8 @@ class MainWindow(QMainWindow):
             )
             return page
         tab.setObjectName(f"tab_{entry.key}")
+        for splitter in _named_splitters(tab):
+            self._memory.restore_splitter(splitter, splitter.objectName(), tuple(splitter.sizes()))
         return tab
 
     # --- dialogs -------------------------------------------------------------------------------------------
@@ -394,6 +397,9 @@ class MainWindow(QMainWindow):
         """Remember the place, disappear, let the session close the rest. A second close changes nothing."""
         self._memory.save_window(self)
         self._memory.save_splitter(self._splitter, "dock")
+        for tab in self._tabs.values():
+            for splitter in _named_splitters(tab):
+                self._memory.save_splitter(splitter, splitter.objectName())
         self._memory.set_text("dock_folded", "yes" if self.dock.folded else "no")
         self._memory.set_text("tab", TABS[max(self._navigation.currentRow(), 0)].key)
         self._memory.write()
@@ -405,3 +411,8 @@ class MainWindow(QMainWindow):
         super().changeEvent(event)
         if event.type() == QEvent.Type.WindowStateChange:
             self.dock.set_resting(self.isMinimized())
+
+
+def _named_splitters(tab: QWidget) -> Iterator[QSplitter]:
+    """Those that remember their place; a name is unique in the window."""
+    return (splitter for splitter in tab.findChildren(QSplitter) if splitter.objectName())

@@ -50,6 +50,9 @@ QToolButton[flat="true"], QPushButton[flat="true"] { background: transparent; bo
 QToolButton[flat="true"]:hover, QPushButton[flat="true"]:hover { background: $hover; }
 QToolButton[flat="true"]:focus, QPushButton[flat="true"]:focus { border: 1px solid $accent; }
 QToolButton[flat="true"]:checked { background: $selection; }
+QPushButton[fold="true"], QPushButton[fold="true"]:checked { background: transparent; text-align: left;
+    font-weight: 600; padding-left: 4px; }
+QPushButton[fold="true"]:hover { background: $hover; }
 QToolButton::menu-indicator { image: none; }
 QLineEdit > QToolButton { background: transparent; border: none; padding: 0; min-height: 0; }
 
@@ -63,6 +66,19 @@ QLineEdit:disabled, QPlainTextEdit:disabled { color: $muted; background: $window
 QLineEdit[invalid="true"] { border: 1px solid $bad; }
 QComboBox, QSpinBox, QDoubleSpinBox { min-height: 26px; }
 
+QLineEdit[compact="true"] { padding: 1px 6px; min-height: 18px; }
+QComboBox[compact="true"] { min-height: 20px; }
+QToolButton[compact="true"] { padding: 2px; min-height: 16px; }
+
+QTabWidget::pane { border: none; border-top: 1px solid $border; }
+QTabBar { background: transparent; border: none; }
+QTabBar::tab { background: transparent; color: $muted; border: none; border-bottom: 2px solid transparent;
+    padding: 5px 12px; }
+QTabBar::tab:hover { color: $text; background: $hover; }
+QTabBar::tab:selected { color: $text; border-bottom-color: $accent; }
+QTabBar::tab:selected:focus { background: $selection; }
+QTabBar::tab:disabled { color: $muted; }
+
 QTableView, QTreeView, QListView { background: $surface; alternate-background-color: $raised; color: $text;
     border: 1px solid $border; border-radius: 6px; gridline-color: $grid;
     selection-background-color: $selection; selection-color: $text; }
@@ -75,8 +91,15 @@ QHeaderView::section { background: $raised; color: $muted; border: none; border-
     padding: 6px 8px; font-weight: 600; }
 QTableCornerButton::section { background: $raised; border: none; }
 
-QCheckBox::indicator:unchecked, QListView::indicator:unchecked { background: $surface;
-    border: 1px solid $muted; border-radius: 2px; }
+QCheckBox::indicator, QListView::indicator { width: 13px; height: 13px; background: $surface;
+    border: 1px solid $muted; border-radius: 3px; }
+QCheckBox::indicator:checked, QListView::indicator:checked { background: $accent; border-color: $accent;
+    $tick }
+QCheckBox::indicator:disabled, QListView::indicator:disabled { background: $window; border-color: $border; }
+QCheckBox::indicator:checked:disabled, QListView::indicator:checked:disabled { background: $muted;
+    border-color: $muted; }
+QCheckBox::indicator:focus { border: 2px solid $accent; }
+QCheckBox::indicator:checked:focus { border-color: $text; }
 
 QProgressBar { background: $hover; border: none; border-radius: 4px; min-height: 8px; max-height: 8px; }
 QProgressBar::chunk { background: $accent; border-radius: 4px; }
@@ -109,7 +132,12 @@ def _mixed(colour: str, with_colour: str, share: float) -> str:
     return "#" + bytes(round(a * (1 - share) + b * share) for a, b in pairs).hex()
 
 
-def build_style_sheet(colours: "Colours") -> str:
-    """The style sheet in these colours."""
+def build_style_sheet(colours: "Colours", *, tick: str = "") -> str:
+    """The style sheet in these colours.
+
+    Args:
+        tick: The file with the tick of a checked box; without one the box is only filled.
+    """
     values = {field.name: str(getattr(colours, field.name)) for field in fields(colours)}
-    return _SHEET.substitute(values, accent_hover=_mixed(colours.accent, colours.text, 0.15))
+    image = f'image: url("{tick}");' if tick else ""
+    return _SHEET.substitute(values, accent_hover=_mixed(colours.accent, colours.text, 0.15), tick=image)

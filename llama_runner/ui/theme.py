@@ -13,6 +13,7 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontMetricsF, QIcon, QP
 from PySide6.QtWidgets import QApplication, QWidget
 
 from llama_runner.ui.style_sheet import build_style_sheet
+from llama_runner.ui.tick import TickPictures
 
 # The 4 px grid.
 UNIT: Final = 4
@@ -183,6 +184,7 @@ class Theme(QObject):
         self._application = application
         self.mode = mode
         self.colours = LIGHT
+        self._ticks = TickPictures()
         application.setStyle("Fusion")
         application.styleHints().colorSchemeChanged.connect(self._system_changed)
         self.set_mode(mode)
@@ -232,7 +234,8 @@ class Theme(QObject):
     def _apply(self, colours: Colours) -> None:
         self.colours = colours
         self._application.setPalette(palette_of(colours))
-        self._application.setStyleSheet(build_style_sheet(colours))
+        tick = self._ticks.picture(colours.on_accent)
+        self._application.setStyleSheet(build_style_sheet(colours, tick=tick))
         self.changed.emit()
 
 

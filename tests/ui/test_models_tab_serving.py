@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QMessageBox,
+    QTabBar,
     QWidget,
 )
 
@@ -101,18 +102,29 @@ def choose(tab: QWidget, model: str) -> None:
     table.select_keys({model})
 
 
-async def opened(on: Stage) -> ModelsTab:
+def go_to(tab: QWidget, page: str) -> None:
+    """Bring a page of the tab, or of the card, to the front."""
+    for bar in tab.findChildren(QTabBar):
+        for place in range(bar.count()):
+            if bar.tabText(place).startswith(page):
+                bar.setCurrentIndex(place)
+                return
+    raise AssertionError(page)
+
+
+async def opened(on: Stage, page: str = "Library") -> ModelsTab:
     tab = ModelsTab(on.workspace, on.shell)
     on.show(tab)
     await until(lambda: column(tab, "Model", "a"), timeout_s=LOAD_S)
     await until(lambda: switch(tab, "Ollama").isEnabled())
+    go_to(tab, page)
     return tab
 
 
 def test_a_switch_serves_an_address_that_can_be_copied(two_models: Path) -> None:
     async def scenario() -> None:
         async with stage(two_models) as on:
-            tab = await opened(on)
+            tab = await opened(on, "Serve")
             for name, path in (("OpenAI and LM Studio", "/v1"), ("Ollama", "")):
                 address = f"Address of the {name} API"
                 copy = button(tab, f"Copy the address of the {name} API")
@@ -144,7 +156,7 @@ def test_a_busy_port_is_told_beside_the_switch_and_another_one_helps(two_models:
 
     async def scenario() -> None:
         async with stage(two_models) as on:
-            tab = await opened(on)
+            tab = await opened(on, "Serve")
             problem = "What is wrong with the Ollama API"
             with occupied_port() as port:
                 switch(tab, "Ollama").click()
@@ -171,7 +183,7 @@ def test_a_busy_port_is_told_beside_the_switch_and_another_one_helps(two_models:
 def test_another_programs_change_is_followed(two_models: Path) -> None:
     async def scenario() -> None:
         async with stage(two_models) as on:
-            tab = await opened(on)
+            tab = await opened(on, "Serve")
             place = home_at(two_models)
             save_app_config(
                 place, replace_setting(load_app_config(place).value, "proxy.ollama_enabled", True)
@@ -198,6 +210,11 @@ def test_requests_of_other_programs_are_listed_with_their_times(two_models: Path
             ((_, _, path, model, *times),) = cells(table)
             assert (path, model) == ("/v1/completions", "a")
             assert "–" not in times
+            go_to(tab, "Requests")
+            assert text_of(tab, "Chosen request") == "● done · /v1/completions · a"
+            where = named(tab, "Where the time went").accessibleDescription()
+            stages = ("Queue", "Load", "Prompt", "Our overhead", "Answer")
+            assert [word for word in stages if word not in where] == []
             # What a request loaded leaves when nobody asks it anything.
             await until(lambda: column(tab, "State", "a") == "● ready")
             await until(lambda: column(tab, "Requests", "a") == "0")
@@ -265,19 +282,31 @@ def test_everything_has_a_name_and_is_reached_by_the_tab_key(two_models: Path) -
         async with stage(two_models) as on:
             tab = await opened(on)
             assert [w for w in controls(tab) if not (w.accessibleName() or word_on(w))] == []
-            wanted = {
-                w
-                for w in controls(tab)
-                if w.isVisible() and w.isEnabled() and w.focusPolicy() & Qt.FocusPolicy.TabFocus
-            }
-            seen: set[QWidget] = set()
             tab.activateWindow()
-            named(tab, "Model files").setFocus()
-            for _ in range(3 * len(wanted)):
-                focus = QApplication.focusWidget()
-                if focus is not None:
-                    seen.add(focus)
-                    QTest.keyClick(focus, Qt.Key.Key_Tab)
-            assert [w.accessibleName() for w in wanted - seen] == []
+            for page in ("Details", "Output", "Options", "Serve"):
+                go_to(tab, page)
+                unreached = reachable(tab) - walked(next(iter(reachable(tab))), 3 * len(reachable(tab)))
+                assert [w.accessibleName() for w in unreached] == [], page
 
     run(scenario())
+
+
+def reachable(tab: QWidget) -> set[QWidget]:
+    """What a person can operate that is in sight now."""
+    return {
+        w
+        for w in controls(tab)
+        if w.isVisible() and w.isEnabled() and w.focusPolicy() & Qt.FocusPolicy.TabFocus
+    }
+
+
+def walked(start: QWidget, steps: int) -> set[QWidget]:
+    """What has the focus on the way of so many tab keys."""
+    start.setFocus()
+    seen: set[QWidget] = set()
+    for _ in range(steps):
+        focus = QApplication.focusWidget()
+        if focus is not None:
+            seen.add(focus)
+            QTest.keyClick(focus, Qt.Key.Key_Tab)
+    return seen

@@ -1,13 +1,14 @@
 """What can be done with the chosen model: load it, after saying what that means, unload, pin, talk to it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from PySide6.QtWidgets import QWidget
 
 from llama_runner.control.values import Instance, Plan
 from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.async_slots import async_slot_once, is_running
 from llama_runner.ui.tabs import Shell
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 NAME_CHARS: Final = 80
 
 
+class Wish(Protocol):
+    """How the chosen model is to be loaded."""
+
+    @property
+    def options(self) -> LoadOptions | None:
+        """None while something entered cannot be used."""
+        ...
+
+    @property
+    def profile(self) -> str | None:
+        """What the options start from; None for the model's own."""
+        ...
+
+
 class ModelActions(QWidget):
     """Never shown; the parent of the questions that the actions ask.
 
@@ -30,11 +45,16 @@ class ModelActions(QWidget):
     """
 
     def __init__(
-        self, workspace: "Workspace", shell: Shell, chosen: Callable[[], ModelLine | None], parent: QWidget
+        self,
+        workspace: "Workspace",
+        shell: Shell,
+        chosen: Callable[[], ModelLine | None],
+        wish: Wish,
+        parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self.hide()
-        self._workspace, self._shell, self._chosen = workspace, shell, chosen
+        self._workspace, self._shell, self._chosen, self._wish = workspace, shell, chosen, wish
 
     def commands(self) -> tuple[Command, ...]:
         """In the order of their buttons."""
@@ -91,6 +111,8 @@ class ModelActions(QWidget):
             return Availability(why_not=self.tr("It is loaded, or on its way."))
         if is_running(self, "ModelActions.load"):
             return Availability(why_not=self.tr("Another model is being loaded."))
+        if self._wish.options is None:
+            return Availability(why_not=self.tr("One of its options cannot be used; see Options."))
         return AVAILABLE
 
     def _can_unload(self) -> Availability:
@@ -121,16 +143,16 @@ class ModelActions(QWidget):
     @async_slot_once
     async def load(self) -> None:
         """Load the chosen model; asks first when something would leave for it."""
-        line = self._chosen()
-        if line is None or line.file.problem is not None or line.running:
+        line, options = self._chosen(), self._wish.options
+        if line is None or line.file.problem is not None or line.running or options is None:
             return
         model, name = line.file.id, visible_controls(line.file.id, NAME_CHARS)
         try:
-            if not await self._agreed(await self._workspace.service.plan(model), name):
+            if not await self._agreed(await self._workspace.service.plan(model, options), name):
                 self._shell.say(self.tr("{model} was not loaded").format(model=name))
                 return
             self._shell.say(self.tr("Loading {model}").format(model=name))
-            instance = await self._workspace.service.ensure_ready(model)
+            instance = await self._workspace.service.ensure_ready(model, options)
         except LlamaRunnerError as error:
             self._shell.report(error, doing=self.tr("loading {model}").format(model=name))
             self._shell.say(self.tr("{model} was not loaded").format(model=name))

@@ -1,6 +1,7 @@
 """What loading a model would mean, in sentences, before it is done. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from PySide6.QtCore import QCoreApplication
@@ -9,6 +10,7 @@ from llama_runner.control.values import Plan, PlannedModel
 from llama_runner.core import format
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.tabs.models_rows import whole_seconds
+from llama_runner.ui.widgets.stacked_bar import Part
 
 NAME_CHARS: Final = 60
 # Who stays matters less than who leaves.
@@ -71,3 +73,39 @@ def _doing(one: PlannedModel) -> str:
 
 def _name(one: PlannedModel) -> str:
     return visible_controls(one.model, NAME_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBar:
+    """What is needed of one kind of memory, against what is free of it.
+
+    Attributes:
+        whole: Bytes that the bar's length stands for.
+        mark: Where the free memory ends, when more is needed.
+        status: "bad" when it does not fit, "warning" when others have to leave, "good".
+    """
+
+    title: str
+    parts: tuple[Part, ...]
+    whole: float
+    mark: float | None
+    status: str
+
+
+def memory_bars(plan: Plan) -> tuple[MemoryBar, ...]:
+    """One bar for each kind of memory that it needs."""
+    free = max(0, plan.free_bytes)
+    need = plan.need_bytes
+    parts = (Part(_tr("Model"), need, format.size(need), 0),)
+    if plan.loaded:
+        verdict, status = _tr("loaded"), ""
+    elif not plan.fits:
+        verdict, status = _tr("✕ too large"), "bad"
+    elif plan.evict:
+        verdict, status = _tr("◑ fits when others leave"), "warning"
+    else:
+        verdict, status = _tr("● fits"), "good"
+    title = _tr("{need} of {free} free RAM · {verdict}").format(
+        need=format.size(need), free=format.size(free), verdict=verdict
+    )
+    return (MemoryBar(title, parts, max(need, free, 1), free if need > free else None, status),)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from llama_runner.control.values import ProxyFace
 from llama_runner.core.config import Loaded, load_app_config, replace_setting, save_app_config
@@ -19,7 +19,6 @@ from llama_runner.core.settings import AppConfig
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, mono_font, tooltip
-from llama_runner.ui.widgets.fold import FoldButton
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.number_field import NumberRule, parse_number
 
@@ -140,14 +139,15 @@ class FaceRow(QWidget):
             self.edited.emit()
 
 
-class ServeStrip(QFrame):
+class ServePage(QWidget):
     """Both dialects, one below the other."""
 
     def __init__(self, workspace: "Workspace", shell: Shell) -> None:
         super().__init__()
-        self.setObjectName("card")
         self._workspace, self._shell = workspace, shell
         self._waiting: list[FaceRow] = []
+        card = QFrame(self)
+        card.setObjectName("card")
         self.openai = FaceRow(
             "openai",
             self.tr("OpenAI and LM Studio"),
@@ -156,26 +156,25 @@ class ServeStrip(QFrame):
                 "LM Studio's own clients take the address without /v1."
             ),
             path="/v1",
-            parent=self,
+            parent=card,
         )
         self.ollama = FaceRow(
             "ollama",
             self.tr("Ollama"),
             self.tr("Programs of this computer that speak Ollama's API use the models here."),
             path="",
-            parent=self,
+            parent=card,
         )
         self._rows = (self.openai, self.ollama)
-        self._lay_out()
+        self._lay_out(card)
         for row in self._rows:
             row.edited.connect(lambda row=row: self._want(row))
             row.retry_wanted.connect(lambda row=row: self._want(row))
         self.show_faces()
 
-    def _lay_out(self) -> None:
-        self._content = QWidget()
-        grid = QGridLayout(self._content)
-        grid.setContentsMargins(0, 0, 0, 0)
+    def _lay_out(self, card: QFrame) -> None:
+        grid = QGridLayout(card)
+        grid.setContentsMargins(SPACE_M, SPACE_S, SPACE_M, SPACE_S)
         grid.setHorizontalSpacing(SPACE_M)
         grid.setVerticalSpacing(SPACE_XS)
         for number, row in enumerate(self._rows):
@@ -187,18 +186,19 @@ class ServeStrip(QFrame):
             grid.addWidget(row.problem, line + 1, 0, 1, 4)
             grid.addWidget(row.retry, line + 1, 4)
         grid.setColumnStretch(3, 1)
-        self._fold = FoldButton(self.tr("Serve to other programs"), self._content, self._shell.theme)
-        self._fold.setToolTip(tooltip(self.tr("Show or hide the addresses for other programs")))
-        self._summary = NameLabel(muted=True)
-        self._summary.setAccessibleName(self.tr("Served to other programs"))
-        self._fold.toggled.connect(lambda open_: self._summary.setVisible(not open_))
-        self._fold.setChecked(True)
-        halves = QHBoxLayout(self)
-        halves.setContentsMargins(SPACE_S, SPACE_XS, SPACE_M, SPACE_XS)
-        halves.setSpacing(SPACE_M)
-        halves.addWidget(self._fold, 0, Qt.AlignmentFlag.AlignTop)
-        halves.addWidget(self._summary, 1)
-        halves.addWidget(self._content, 1)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, SPACE_S, 0, 0)
+        self._column.setSpacing(SPACE_S)
+        self._column.addWidget(card)
+        self._column.addStretch(1)
+
+    @property
+    def state_word(self) -> str:
+        """What is served, in a word or two."""
+        if any(row.problem.text() for row in self._rows):
+            return self.tr("✕ problem")
+        served = sum(bool(row.url) for row in self._rows)
+        return self.tr("● {n} on").format(n=served) if served else self.tr("off")
 
     def show_faces(self) -> None:
         """What the service says now; not while something else is on its way to it."""
@@ -207,7 +207,6 @@ class ServeStrip(QFrame):
         snapshot, proxy = self._workspace.service.snapshot, self._workspace.settings.proxy
         self.openai.show_face(snapshot.openai, proxy.openai_port)
         self.ollama.show_face(snapshot.ollama, proxy.ollama_port)
-        self._summary.set_name(" · ".join(row.told for row in self._rows))
 
     def _want(self, row: FaceRow) -> None:
         self._waiting.append(row)

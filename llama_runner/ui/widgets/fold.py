@@ -14,6 +14,7 @@ class FoldButton(QPushButton):
         self._theme = theme
         self.setAccessibleName(title)
         self.setProperty("flat", True)
+        self.setProperty("fold", True)
         self.setCheckable(True)
         self.toggled.connect(self._show_content)
         self._show_content(False)

@@ -102,6 +102,12 @@ class Swatch(QWidget):
         self.setFixedSize(SWATCH_PX, SWATCH_PX)
         theme.changed.connect(self.update)
 
+    def set_series(self, series: int) -> None:
+        """It stands for another one now."""
+        if series != self._series:
+            self._series = series
+            self.update()
+
     def paintEvent(self, event: QPaintEvent) -> None:
         """Fill it."""
         painter = QPainter(self)

@@ -40,6 +40,7 @@ class Column(Generic[R]):
         colour: Colour of a cell's text, None for the usual one.
         stretch: Takes what room is left.
         narrow: Holds nothing but a mark, and is as wide.
+        width_px: A fixed width, for what is painted and not written; None to fit the texts.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Column(Generic[R]):
     colour: Callable[[R], str | None] | None = None
     stretch: bool = False
     narrow: bool = False
+    width_px: int | None = None
 
     def sort_value(self, row: R) -> SortValue:
         """What it sorts by."""

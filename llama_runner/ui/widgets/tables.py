@@ -107,6 +107,8 @@ class DataTable(QTableView, Generic[R]):
 
     def _content_width(self, number: int, column: Column[R]) -> int:
         """Wide enough for the heading and for what is in sight and a little below."""
+        if column.width_px is not None:
+            return max(column.width_px, self.horizontalHeader().sectionSizeHint(number))
         first = max(self.rowAt(0), 0)
         rows = self.rows_model.shown[first : first + MEASURED_ROWS]
         metrics = QFontMetrics(mono_font() if column.number else self.font())

@@ -1,0 +1,185 @@
+"""The model files of this machine in one table, and beside it all about the chosen one."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from llama_runner.control.values import Instance, ServedModel
+from llama_runner.core import format
+from llama_runner.ui.tabs import Shell
+from llama_runner.ui.tabs.models_actions import ModelActions
+from llama_runner.ui.tabs.models_card import ModelCard
+from llama_runner.ui.tabs.models_columns import columns
+from llama_runner.ui.tabs.models_rows import RUNNING, ModelLine, search_text
+from llama_runner.ui.theme import SPACE_S, tooltip
+from llama_runner.ui.widgets.commands import CommandButton, actions_of
+from llama_runner.ui.widgets.label import PlainLabel
+from llama_runner.ui.widgets.states import StateStack
+from llama_runner.ui.widgets.tables import DataTable
+
+if TYPE_CHECKING:
+    from llama_runner.workspace import Workspace
+
+FILTER_CHARS: Final = 22
+# Of the width: the table compares, the card explains.
+TABLE_SHARE: Final = 560
+CARD_SHARE: Final = 480
+
+
+class Library(QWidget):
+    """Shows the files and instances it is told. `list_wanted`: the files are to be looked for again.
+
+    Attributes:
+        table: For the keyboard's focus.
+    """
+
+    list_wanted = Signal()
+
+    def __init__(self, workspace: "Workspace", shell: Shell) -> None:
+        super().__init__()
+        self._workspace, self._shell = workspace, shell
+        self._files: tuple[ServedModel, ...] = ()
+        self._instances: tuple[Instance, ...] = ()
+        self._last_key = ""
+        self.table: DataTable[ModelLine] = DataTable(
+            columns(shell.theme), lambda line: line.file.id, name=self.tr("Model files"), search=search_text
+        )
+        self._card = ModelCard(workspace, shell)
+        self._actor = ModelActions(workspace, shell, lambda: self.table.current, self._card, parent=self)
+        self._actions = actions_of(self._actor.commands(), self.table)
+        self.table.insertActions(self.table.actions()[0], list(self._actions.values()))
+        self._build_finding()
+        self._lay_out()
+        self._connect()
+        self._show_choice()
+
+    def _build_finding(self) -> None:
+        self._count = PlainLabel(muted=True)
+        self._count.setAccessibleName(self.tr("How many are shown"))
+        self._refresh = QPushButton(self.tr("Look again"))
+        self._refresh.setAccessibleName(self._refresh.text())
+        self._refresh.setToolTip(tooltip(self.tr("Look for model files again (F5).")))
+        self._filter = QLineEdit()
+        self._filter.setPlaceholderText(self.tr("Filter (Ctrl+F)"))
+        self._filter.setAccessibleName(self.tr("Filter models"))
+        self._filter.setClearButtonEnabled(True)
+        self._filter.setMaximumWidth(self._filter.fontMetrics().averageCharWidth() * FILTER_CHARS)
+
+    def _lay_out(self) -> None:
+        head = QHBoxLayout()
+        head.setSpacing(SPACE_S)
+        for action in self._actions.values():
+            head.addWidget(CommandButton(action, self))
+        head.addStretch(1)
+        for widget in (self._count, self._filter, self._refresh):
+            head.addWidget(widget)
+        self._matches = StateStack(self._shell.theme, self.table, icon="mdi6.filter-off-outline")
+        halves = QSplitter(Qt.Orientation.Horizontal)
+        halves.setObjectName("models-library")
+        halves.setChildrenCollapsible(False)
+        halves.addWidget(self._matches)
+        halves.addWidget(self._card)
+        halves.setStretchFactor(0, TABLE_SHARE)
+        halves.setStretchFactor(1, CARD_SHARE)
+        halves.setSizes([TABLE_SHARE, CARD_SHARE])
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, SPACE_S, 0, 0)
+        column.setSpacing(SPACE_S)
+        column.addLayout(head)
+        column.addWidget(halves, 1)
+
+    def _connect(self) -> None:
+        self.table.chosen.connect(self._show_choice)
+        self.table.doubleClicked.connect(self._actor.load_or_use)
+        self._card.stop_wanted.connect(self._actor.unload)
+        self._filter.textChanged.connect(self._filter_changed)
+        self._filter.returnPressed.connect(self._to_table)
+        self._refresh.clicked.connect(self.list_wanted)
+        for keys, act in (
+            (QKeySequence.StandardKey.Find, self._to_filter),
+            ("F5", self.list_wanted.emit),
+            ("Ctrl+D", lambda: self._card.show_page(0)),
+            ("Ctrl+E", self._card.go_to_options),
+            ("Ctrl+O", lambda: self._card.show_page(2)),
+        ):
+            QShortcut(QKeySequence(keys), self, act)
+        leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self._filter, self._leave_filter)
+        leave.setContext(Qt.ShortcutContext.WidgetShortcut)
+
+    # --- showing -------------------------------------------------------------------------------------------
+
+    def set_busy(self, busy: bool) -> None:
+        """While files are being looked for."""
+        self._refresh.setEnabled(not busy)
+
+    def show_files(self, files: Sequence[ServedModel]) -> None:
+        """These were found."""
+        self._files = tuple(files)
+        self._show_rows()
+        if self.table.current is None and self._files:
+            loaded = {one.model for one in self._instances if one.state in RUNNING}
+            first = next((file.id for file in self._files if file.id in loaded), self._files[0].id)
+            self.table.select_keys({first})
+
+    def show_instances(self, instances: tuple[Instance, ...]) -> None:
+        """This runs now."""
+        if instances is not self._instances:
+            self._instances = instances
+            self._show_rows()
+
+    def _show_rows(self) -> None:
+        by_model: Mapping[str, Instance] = {one.model: one for one in self._instances}
+        self.table.set_rows([ModelLine(file, by_model.get(file.id)) for file in self._files])
+        self._show_matches()
+
+    def read(self) -> None:
+        """Bring what changes by itself up to date."""
+        self._show_choice()
+
+    def _show_choice(self) -> None:
+        line = self.table.current
+        self._last_key = line.file.id if line is not None else self._last_key
+        self._card.show_line(line)
+        for action in self._actions.values():
+            action.refresh()
+
+    def _show_matches(self) -> None:
+        model = self.table.rows_model
+        shown, rows = len(model.shown), len(model.rows)
+        words = self.tr("{shown} of {all}") if shown < rows else self.tr("Models: {all}")
+        self._count.setText(words.format(shown=format.count(shown), all=format.count(rows)) if rows else "")
+        if shown or not rows:
+            self._matches.show_content()
+            return
+        self._matches.show_empty(
+            self.tr("Nothing matches"),
+            self.tr("The filter looks through names, files, architectures, quantizations and states."),
+            (self.tr("Clear the filter"), self._leave_filter),
+        )
+
+    # --- the keyboard --------------------------------------------------------------------------------------
+
+    def _filter_changed(self, text: str) -> None:
+        self.table.set_filter(text)
+        if not self.table.selected:
+            self.table.select_keys({self._last_key})
+        self._show_matches()
+        self._show_choice()
+
+    def _to_filter(self) -> None:
+        self._filter.setFocus()
+        self._filter.selectAll()
+
+    def _leave_filter(self) -> None:
+        self._filter.clear()
+        self.table.setFocus()
+
+    def _to_table(self) -> None:
+        """Enter in the filter goes to what it found."""
+        shown = self.table.rows_model.shown
+        if shown and not self.table.selected:
+            self.table.select_keys({shown[0].file.id})
+        self.table.setFocus()

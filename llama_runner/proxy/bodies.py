@@ -10,7 +10,6 @@ from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
 
 # Safety R2: chats with pictures.
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-_DATA_URL: Final = "data:"
 
 
 async def read_object(request: Request) -> Mapping[str, JsonValue]:
@@ -35,33 +34,3 @@ def wants_stream(document: Mapping[str, JsonValue], *, default: bool) -> bool:
     if not isinstance(stream, bool):
         raise InvalidRequestError("stream must be true or false.", "Correct the request.")
     return stream
-
-
-def refuse_fetched_media(messages: JsonValue) -> None:
-    """Raise when a message names a picture to fetch: nothing is fetched for a client (T9, I25)."""
-    for message in messages if isinstance(messages, list) else []:
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else []:
-            url = _media_url(part)
-            if url is not None and not url.startswith(_DATA_URL):
-                raise InvalidRequestError(
-                    "Pictures are taken as data: URLs only; nothing is fetched.",
-                    "Send the picture itself, base64 encoded.",
-                )
-
-
-def _media_url(part: JsonValue) -> str | None:
-    if not isinstance(part, dict):
-        return None
-    for kind in ("image_url", "input_image", "video_url", "audio_url"):
-        value = part.get(kind) if kind != "input_image" else part.get("image_url")
-        if isinstance(value, dict):
-            value = value.get("url")
-        if isinstance(value, str):
-            return value
-    # Anthropic's shape.
-    source = part.get("source")
-    if isinstance(source, dict) and source.get("type") == "url":
-        url = source.get("url")
-        return url if isinstance(url, str) else ""
-    return None

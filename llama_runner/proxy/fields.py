@@ -59,6 +59,20 @@ def _list(limit: int) -> Check:
     return check
 
 
+def _map(limit: int) -> Check:
+    def check(value: JsonValue) -> str | None:
+        if not isinstance(value, dict):
+            return "must be an object"
+        return None if len(value) <= limit else f"may have at most {limit} entries"
+
+    return check
+
+
+def _nothing(value: JsonValue) -> str | None:
+    """For what would change an answer's meaning when it was left out without a word."""
+    return None if value in ("", False) else "is not supported here: nothing is kept between requests"
+
+
 def _any_of(*checks: Check) -> Check:
     def check(value: JsonValue) -> str | None:
         faults = [check(value) for check in checks]
@@ -93,7 +107,7 @@ _SAMPLING: Final[Mapping[str, Check]] = {
     "dynatemp_range": _number(0, 100),
     "dynatemp_exponent": _number(0, 100),
     "seed": _whole(-1, 2**32 - 1),
-    "logit_bias": _any_of(_object, _list(MAX_LOGIT_BIAS)),
+    "logit_bias": _any_of(_map(MAX_LOGIT_BIAS), _list(MAX_LOGIT_BIAS)),
     "stop": _any_of(_text, _list(MAX_STOPS)),
     "ignore_eos": _yes_or_no,
     "cache_prompt": _yes_or_no,
@@ -158,6 +172,9 @@ RESPONSES: Final[Mapping[str, Check]] = {
     "parallel_tool_calls": _yes_or_no,
     "reasoning": _object,
     "text": _object,
+    "previous_response_id": _nothing,
+    "conversation": _nothing,
+    "background": _nothing,
 }
 MESSAGES: Final[Mapping[str, Check]] = {
     "stream": _yes_or_no,
@@ -182,6 +199,9 @@ TOKENIZE: Final[Mapping[str, Check]] = {
     "add_special": _yes_or_no,
     "parse_special": _yes_or_no,
     "with_pieces": _yes_or_no,
+}
+APPLY_TEMPLATE: Final[Mapping[str, Check]] = {
+    name: CHAT[name] for name in ("messages", "tools", "chat_template_kwargs", "add_generation_prompt")
 }
 DETOKENIZE: Final[Mapping[str, Check]] = {"tokens": _list(MAX_TOKENS)}
 INFILL: Final[Mapping[str, Check]] = {

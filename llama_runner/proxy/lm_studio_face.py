@@ -4,7 +4,7 @@ Its WebSocket interface is not imitated: `lms` and the lmstudio packages need th
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -13,21 +13,26 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from llama_runner.core.errors import InvalidRequestError, NotFoundError
-from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
+from llama_runner.core.clock import seconds
+from llama_runner.core.errors import InvalidRequestError, UnsupportedError
+from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
 from llama_runner.net.fetch import MAX_REPLY_BYTES
+from llama_runner.proxy import lm_studio_errors, openai_errors
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
-from llama_runner.proxy.bodies import read_object
-from llama_runner.proxy.calls import Relays
+from llama_runner.proxy.bodies import read_object, wants_stream
+from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.handlers import Handler, routed
-from llama_runner.proxy.host import ModelState, OfferedModel
-from llama_runner.proxy.openai_errors import error_answer
+from llama_runner.proxy.host import OfferedModel
+from llama_runner.proxy.lm_studio_chat import Conversations, chat_request
+from llama_runner.proxy.lm_studio_events import ChatWriter
+from llama_runner.proxy.lm_studio_models import embeds, v0_entry, v1_entry
 from llama_runner.proxy.openai_face import (
     CHAT,
     COMPLETION,
     EMBEDDINGS,
     OpenAIFace,
     Operation,
+    idle_ttl_s,
 )
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
@@ -47,24 +52,27 @@ class LmStudioFace:
     def __init__(self, shared: Relays) -> None:
         self._shared = shared
         self._openai = OpenAIFace(shared)
+        self._conversations = Conversations()
 
     def routes(self) -> list[Route]:
         """All of them."""
-        return routed(
-            (
-                ("GET", "/lmstudio-greeting", self.greeting),
-                ("GET", "/api/v0/models", self.models),
-                ("GET", "/api/v0/models/{id:path}", self.model),
-                ("POST", "/api/v0/chat/completions", self.operation(CHAT)),
-                ("POST", "/api/v0/completions", self.operation(COMPLETION)),
-                ("POST", "/api/v0/embeddings", self._openai.operation(EMBEDDINGS)),
-                ("GET", "/api/v1/models", self.v1_models),
-                ("POST", "/api/v1/models/load", self.load),
-                ("POST", "/api/v1/models/unload", self.unload),
-                ("POST", "/api/v1/models/download", self.refused),
-            ),
-            error_answer,
+        v0 = (
+            ("GET", "/lmstudio-greeting", self.greeting),
+            ("GET", "/api/v0/models", self.models),
+            ("GET", "/api/v0/models/{id:path}", self.model),
+            ("POST", "/api/v0/chat/completions", self.operation(CHAT)),
+            ("POST", "/api/v0/completions", self.operation(COMPLETION)),
+            ("POST", "/api/v0/embeddings", self._openai.operation(EMBEDDINGS)),
         )
+        v1 = (
+            ("GET", "/api/v1/models", self.v1_models),
+            ("POST", "/api/v1/chat", self.chat),
+            ("POST", "/api/v1/models/load", self.load),
+            ("POST", "/api/v1/models/unload", self.unload),
+            ("POST", "/api/v1/models/download", self.refused),
+            ("GET", "/api/v1/models/download/status/{job_id:path}", self.refused),
+        )
+        return routed(v0, openai_errors.error_answer) + routed(v1, lm_studio_errors.error_answer)
 
     async def greeting(self, request: Request) -> JSONResponse:
         """What its clients look for first."""
@@ -83,10 +91,11 @@ class LmStudioFace:
         """As OpenAI's, with `stats`, `model_info` and `runtime` in a whole answer."""
 
         async def handle(request: Request) -> ASGIApp:
-            call = await self._openai.call(operation, await read_object(request))
+            document = await read_object(request)
+            call = await self._openai.call(operation, document)
             if not call.streamed:
-                call = replace(call, writer=lambda record: _with_stats(call.model, record))
-            return Relay(self._shared, call, request.url.path)
+                call = replace(call, writer=_with_stats(call.model, call.writer))
+            return Relay(self._shared, call, request.url.path, keep_s=idle_ttl_s(document))
 
         return handle
 
@@ -95,19 +104,54 @@ class LmStudioFace:
         offered = await self._shared.host.offered()
         return JSONResponse({"models": [v1_entry(model) for model in offered]})
 
+    async def chat(self, request: Request) -> ASGIApp:
+        """POST /api/v1/chat: one input, answered as events or as one object."""
+        document = await read_object(request)
+        model = await find_model(self._shared.host, document.get("model"))
+        streamed = wants_stream(document, default=False)
+        asked = chat_request(document, model, self._conversations)
+        shared, began_ns = self._shared, self._shared.clock.now_ns()
+
+        def writer(record: RequestRecord) -> AnswerWriter:
+            return ChatWriter(
+                model.id,
+                streamed=streamed,
+                record=record,
+                since=lambda: seconds(shared.clock.now_ns(), began_ns),
+                remember=asked.remember,
+                clock=shared.clock,
+            )
+
+        # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
+        usage: JsonValue = {"include_usage": True}
+        whole = {**asked.body, "stream": True, "stream_options": usage, "return_progress": streamed}
+        call = Call(
+            model=model,
+            path=CHAT.upstream,
+            body=dump_json({"model": model.id, **whole}),
+            streamed=streamed,
+            writer=writer,
+            error_answer=lm_studio_errors.error_answer,
+            error_body=lm_studio_errors.engine_error,
+        )
+        return Relay(shared, call, request.url.path, keep_s=idle_ttl_s(document))
+
     async def load(self, request: Request) -> ASGIApp:
         """POST /api/v1/models/load: returns when the model is ready."""
         document = await read_object(request)
         model = await find_model(self._shared.host, document.get("model"))
         async with self._shared.host.use(model.id) as upstream:
-            return JSONResponse(
-                {
-                    "type": "embedding" if _embeds(model) else "llm",
-                    "instance_id": model.id,
-                    "load_time_seconds": round(upstream.load_s, 3),
-                    "status": "loaded",
-                }
-            )
+            answer: dict[str, JsonValue] = {
+                "type": "embedding" if embeds(model) else "llm",
+                "instance_id": model.id,
+                "load_time_seconds": round(upstream.load_s, 3),
+                "status": "loaded",
+            }
+        # How it is loaded is its owner's to say, in the settings: what was wished here has no effect.
+        if document.get("echo_load_config") is True:
+            loaded = await find_model(self._shared.host, model.id)
+            answer["load_config"] = {"context_length": loaded.running_context or loaded.trained_context}
+        return JSONResponse(answer)
 
     async def unload(self, request: Request) -> ASGIApp:
         """POST /api/v1/models/unload."""
@@ -119,76 +163,19 @@ class LmStudioFace:
 
     async def refused(self, request: Request) -> ASGIApp:
         """Downloads are not for every program that reaches this port."""
-        raise NotFoundError(_NO_DOWNLOADS, "Put the file into the models folder.")
+        raise UnsupportedError(_NO_DOWNLOADS, "Put the file into the models folder.")
 
 
-def v0_entry(model: OfferedModel) -> dict[str, JsonValue]:
-    """One model of `/api/v0/models`; strict clients need every field."""
-    entry: dict[str, JsonValue] = {
-        "id": model.id,
-        "object": "model",
-        "type": "embeddings" if _embeds(model) else "vlm" if "vision" in model.capabilities else "llm",
-        "publisher": "local",
-        "arch": model.architecture or "unknown",
-        "compatibility_type": "gguf",
-        "quantization": model.quantization or "unknown",
-        "state": str(model.state),
-        "max_context_length": model.trained_context or model.running_context or 0,
-        "capabilities": ["tool_use"] if "tools" in model.capabilities else [],
-    }
-    if model.state is ModelState.LOADED:
-        entry["loaded_context_length"] = model.running_context or model.trained_context or 0
-    return entry
+def _with_stats(
+    model: OfferedModel, plain: Callable[[RequestRecord], AnswerWriter]
+) -> Callable[[RequestRecord], AnswerWriter]:
+    """The plain answer's writer, with the three objects added to what it gives."""
 
+    def writer(record: RequestRecord) -> AnswerWriter:
+        inner = plain(record)
+        return BodyChanged(lambda body: add_stats(inner.feed(body) + inner.end(), model, record))
 
-def v1_entry(model: OfferedModel) -> dict[str, JsonValue]:
-    """One model of `/api/v1/models`."""
-    loaded: list[JsonValue] = []
-    if model.state is ModelState.LOADED:
-        loaded.append({"id": model.id, "config": {"context_length": model.running_context}})
-    entry: dict[str, JsonValue] = {
-        "type": "embedding" if _embeds(model) else "llm",
-        "publisher": "local",
-        "key": model.id,
-        "display_name": model.id,
-        "architecture": model.architecture,
-        "quantization": {"name": model.quantization, "bits_per_weight": _bits(model)}
-        if model.quantization
-        else None,
-        "size_bytes": model.size_bytes,
-        "params_string": parameters_text(model.parameter_count),
-        "loaded_instances": loaded,
-        "max_context_length": model.trained_context or model.running_context or 0,
-        "format": "gguf",
-    }
-    if not _embeds(model):
-        entry["capabilities"] = {
-            "vision": "vision" in model.capabilities,
-            "trained_for_tool_use": "tools" in model.capabilities,
-        }
-    return entry
-
-
-def parameters_text(count: int | None) -> str | None:
-    """8030261248 as "8.0B"."""
-    if not count:
-        return None
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}" if count < 100 * size else f"{count / size:.0f}{unit}"
-    return f"{count / 1000:.0f}K"
-
-
-def _bits(model: OfferedModel) -> float | None:
-    return round(model.size_bytes * 8 / model.parameter_count, 1) if model.parameter_count else None
-
-
-def _embeds(model: OfferedModel) -> bool:
-    return "embedding" in model.capabilities
-
-
-def _with_stats(model: OfferedModel, record: RequestRecord) -> AnswerWriter:
-    return BodyChanged(lambda body: add_stats(body, model, record))
+    return writer
 
 
 def add_stats(body: bytes, model: OfferedModel, record: RequestRecord) -> bytes:

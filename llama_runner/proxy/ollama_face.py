@@ -11,24 +11,28 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from llama_runner.backends.base import StreamDecoder
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import seconds
-from llama_runner.core.errors import InvalidRequestError, ProtocolError
-from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
+from llama_runner.core.errors import InvalidRequestError
+from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.proxy import infill
 from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
-from llama_runner.proxy.bodies import MAX_BODY_BYTES, read_object, wants_stream
+from llama_runner.proxy.bodies import read_object, wants_stream
 from llama_runner.proxy.calls import Call, Relays
-from llama_runner.proxy.durations import expires_at, keep_alive_s, nanoseconds, rfc3339
+from llama_runner.proxy.durations import keep_alive_s, nanoseconds
 from llama_runner.proxy.handlers import routed
 from llama_runner.proxy.host import ModelState, OfferedModel
-from llama_runner.proxy.lm_studio_face import parameters_text
+from llama_runner.proxy.infill import InfillDecoder
 from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, unspoken
 from llama_runner.proxy.ollama_errors import engine_error, error_answer
+from llama_runner.proxy.ollama_models import running_entry, shown, tag
 from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
+from llama_runner.proxy.vectors import parsed_answer, shortened, vectors_of
 
 # Clients refuse to talk to a server older than what they need; this is the version whose API this is.
 VERSION: Final = "0.34.2"
@@ -41,6 +45,13 @@ _REFUSED: Final = (
     ("DELETE", "/api/delete"),
     ("POST", "/api/blobs/{digest:path}"),
 )
+
+
+_DECODERS: Final[Mapping[str, Callable[[str], StreamDecoder]]] = {
+    CHAT.upstream: OpenAIDecoder,
+    COMPLETION.upstream: TextDecoder,
+    infill.PATH: InfillDecoder,
+}
 
 
 class OllamaFace:
@@ -125,8 +136,7 @@ class OllamaFace:
         if "completion" not in model.capabilities:
             raise InvalidRequestError(f'"{model.id}" does not support generate', "Use another model.")
         if document.get("suffix"):
-            # Its answers have no shape that the chat decoder reads; asked as a completion it has.
-            path, body = COMPLETION.upstream, requests.suffix_body(document, model)
+            path, body = infill.PATH, requests.suffix_body(document, model)
         elif document.get("raw") is True:
             if document.get("system") or document.get("template") or document.get("context"):
                 raise InvalidRequestError(
@@ -201,7 +211,7 @@ class OllamaFace:
 
         def writer(record: RequestRecord) -> AnswerWriter:
             return OllamaWriter(
-                OpenAIDecoder(model.id) if path == CHAT.upstream else TextDecoder(model.id),
+                _DECODERS[path](model.id),
                 kind=kind,
                 name=_asked_name(document),
                 streamed=streamed,
@@ -225,7 +235,7 @@ class OllamaFace:
         change: Callable[[RequestRecord, Mapping[str, JsonValue]], Mapping[str, JsonValue]],
     ) -> ASGIApp:
         def writer(record: RequestRecord) -> AnswerWriter:
-            return BodyChanged(lambda data: _changed(data, partial(change, record)))
+            return BodyChanged(lambda data: json.dumps(change(record, parsed_answer(data))).encode())
 
         whole = {"model": model.id, **body}
         call = _call(model, EMBEDDINGS.upstream, whole, streamed=False, writer=writer)
@@ -259,84 +269,13 @@ def _asked_name(document: Mapping[str, JsonValue]) -> str:
     return name or ""
 
 
-def details(model: OfferedModel) -> dict[str, JsonValue]:
-    """What every listing says of a model; strict clients need all of the texts."""
-    return {
-        "parent_model": "",
-        "format": "gguf",
-        "family": model.architecture or "",
-        "families": [model.architecture] if model.architecture else [],
-        "parameter_size": parameters_text(model.parameter_count) or "",
-        "quantization_level": model.quantization or "",
-        "context_length": model.trained_context or 0,
-        "embedding_length": model.embedding_length or 0,
-    }
-
-
-def tag(model: OfferedModel) -> dict[str, JsonValue]:
-    """One model of `/api/tags`."""
-    return {
-        "name": model.id,
-        "model": model.id,
-        "modified_at": rfc3339(model.modified_s),
-        "size": model.size_bytes,
-        "digest": model.digest,
-        "details": details(model),
-        "capabilities": list(model.capabilities),
-    }
-
-
-def running_entry(model: OfferedModel, now_s: float) -> dict[str, JsonValue]:
-    """One model of `/api/ps`."""
-    return {
-        "name": model.id,
-        "model": model.id,
-        "size": model.memory_bytes or model.size_bytes,
-        "digest": model.digest,
-        "details": details(model),
-        "expires_at": expires_at(now_s, model.idle_unload_s),
-        "size_vram": model.vram_bytes or 0,
-        "context_length": model.running_context or model.trained_context or 0,
-    }
-
-
-def shown(model: OfferedModel, basename: str) -> dict[str, JsonValue]:
-    """The answer of `/api/show`."""
-    family = model.architecture or "unknown"
-    info: dict[str, JsonValue] = {
-        "general.architecture": family,
-        "general.basename": basename,
-        "general.parameter_count": model.parameter_count,
-        f"{family}.context_length": model.trained_context,
-        f"{family}.embedding_length": model.embedding_length,
-        f"{family}.block_count": model.block_count,
-    }
-    return {
-        "modelfile": f"FROM {model.id}\n",
-        "parameters": "",
-        "template": "",
-        "details": details(model),
-        "model_info": {name: value for name, value in info.items() if value is not None},
-        "capabilities": list(model.capabilities),
-        "modified_at": rfc3339(model.modified_s),
-    }
-
-
-def _changed(data: bytes, change: Callable[[Mapping[str, JsonValue]], Mapping[str, JsonValue]]) -> bytes:
-    try:
-        document = parse_json(data, max_bytes=MAX_BODY_BYTES)
-    except JsonRejected as error:
-        raise ProtocolError("The engine", "its answer is not JSON") from error
-    return json.dumps(change(document if isinstance(document, dict) else {})).encode()
-
-
 def _embed_answer(
     name: str, dimensions: JsonValue, record: RequestRecord, document: Mapping[str, JsonValue]
 ) -> Mapping[str, JsonValue]:
     usage = document.get("usage")
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     size = dimensions if isinstance(dimensions, int) and not isinstance(dimensions, bool) else None
-    vectors: list[JsonValue] = [shortened(vector, size) for vector in _vectors(document)]
+    vectors: list[JsonValue] = [list(shortened(vector, size)) for vector in vectors_of(document)]
     return {
         "model": name,
         "embeddings": vectors,
@@ -347,24 +286,5 @@ def _embed_answer(
 
 
 def _embeddings_answer(record: RequestRecord, document: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    vector: list[JsonValue] = list(next(iter(_vectors(document)), []))
+    vector: list[JsonValue] = list(next(iter(vectors_of(document)), []))
     return {"embedding": vector}
-
-
-def _vectors(document: Mapping[str, JsonValue]) -> list[list[float]]:
-    data = document.get("data")
-    found: list[list[float]] = []
-    for item in data if isinstance(data, list) else []:
-        vector = item.get("embedding") if isinstance(item, dict) else None
-        numbers = vector if isinstance(vector, list) else []
-        found.append([float(x) for x in numbers if isinstance(x, int | float)])
-    return found
-
-
-def shortened(vector: list[float], size: int | None) -> list[JsonValue]:
-    """The first `size` numbers, of length 1 again; llama-server has no such option."""
-    if size is None or not 0 < size < len(vector):
-        return list(vector)
-    cut = vector[:size]
-    length = math.sqrt(sum(x * x for x in cut))
-    return [x / length for x in cut] if length else list(cut)

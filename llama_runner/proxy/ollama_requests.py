@@ -1,15 +1,14 @@
 """Requests of Ollama's dialect as llama-server takes them (conversions: docs of both, Ollama's types.go)."""
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
-from llama_runner.proxy import fields
+from llama_runner.proxy import fields, infill
 from llama_runner.proxy.host import OfferedModel
+from llama_runner.proxy.media import data_url, refuse_unseen
 
 # Names that both sides share; the rest of `options` is for loading, or unknown, and has no effect here.
 _SAME: Final = (
@@ -27,19 +26,12 @@ _SAME: Final = (
     "mirostat_eta",
 )
 _LEVELS: Final = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
-# The first bytes of the picture formats that llama-server decodes, and of the one it does not.
-_MAGIC: Final = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-)
 
 
 def chat_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str, JsonValue]:
     """`/api/chat` as `/v1/chat/completions`. Raises InvalidRequestError."""
     messages = _list(document.get("messages"), "messages")
-    body: dict[str, JsonValue] = {"messages": _messages(messages)}
+    body: dict[str, JsonValue] = {"messages": _messages(messages, model)}
     tools = document.get("tools")
     if tools:
         if "tools" not in model.capabilities:
@@ -58,7 +50,7 @@ def generate_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dic
     if images := document.get("images"):
         user["images"] = images
     messages: list[JsonValue] = [{"role": "system", "content": system}] if system else []
-    return {"messages": _messages([*messages, user])} | common_body(document, model)
+    return {"messages": _messages([*messages, user], model)} | common_body(document, model)
 
 
 def raw_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str, JsonValue]:
@@ -68,7 +60,8 @@ def raw_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str
 
 def suffix_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str, JsonValue]:
     """`/api/generate` with a suffix: what stands between the two."""
-    return raw_body(document, model) | {"suffix": _text(document.get("suffix"), "suffix")}
+    suffix = _text(document.get("suffix"), "suffix")
+    return infill.infill_body(document.get("prompt"), suffix, sampling(document.get("options")))
 
 
 def common_body(
@@ -116,13 +109,15 @@ def embed_body(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return fields.allowed({"input": texts, "encoding_format": "float"}, fields.EMBEDDINGS)
 
 
-def _messages(messages: Sequence[JsonValue]) -> list[JsonValue]:
+def _messages(messages: Sequence[JsonValue], model: OfferedModel) -> list[JsonValue]:
     converted: list[JsonValue] = []
     # Calls that no result has been given for yet: number and function name, oldest first.
     open_calls: list[tuple[str, str]] = []
     for message in messages:
         if not isinstance(message, dict):
             raise InvalidRequestError("A message is not an object.", "Correct the request.")
+        if message.get("images"):
+            refuse_unseen(model)
         converted.append(_message(message, open_calls, len(converted)))
     return converted
 
@@ -152,21 +147,6 @@ def _parts(text: str, images: Sequence[JsonValue]) -> list[JsonValue]:
             raise InvalidRequestError("invalid image input", "Give pictures base64 encoded.")
         parts.append({"type": "image_url", "image_url": {"url": data_url(image)}})
     return parts
-
-
-def data_url(image: str) -> str:
-    """A picture as Ollama's clients send it, as a data URL. Raises InvalidRequestError."""
-    encoded = image.partition(",")[2] if image.startswith("data:") else image
-    try:
-        start = base64.b64decode(encoded[:64] + "=" * (-len(encoded[:64]) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("invalid image input", "Give pictures base64 encoded.") from error
-    media_type = next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
-    if media_type is None:
-        raise InvalidRequestError(
-            "invalid image input: not a PNG, JPEG, GIF or BMP picture", "Convert the picture."
-        )
-    return f"data:{media_type};base64,{encoded}"
 
 
 def _calls(calls: Sequence[JsonValue], open_calls: list[tuple[str, str]], number: int) -> list[JsonValue]:

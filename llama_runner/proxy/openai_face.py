@@ -1,7 +1,11 @@
-"""The OpenAI dialect: what llama-server speaks itself goes through untouched, field by field allowed."""
+"""The OpenAI dialect: what llama-server speaks itself goes through untouched, field by field allowed.
 
-from collections.abc import Mapping
+Anthropic's messages are beside it, because the engine speaks them too.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -10,16 +14,46 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.proxy import fields
-from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyThrough, SseThrough
-from llama_runner.proxy.bodies import read_object, refuse_fetched_media, wants_stream
-from llama_runner.proxy.calls import Call, Relays
+from llama_runner.proxy import anthropic_errors, fields, infill, openai_errors
+from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyChanged, BodyThrough, SseThrough
+from llama_runner.proxy.bodies import read_object, wants_stream
+from llama_runner.proxy.calls import Call, ErrorAnswer, ErrorBody, Relays
+from llama_runner.proxy.durations import keep_alive_s
 from llama_runner.proxy.handlers import Handler, routed
 from llama_runner.proxy.host import OfferedModel
-from llama_runner.proxy.openai_errors import engine_error, error_answer, error_document
+from llama_runner.proxy.media import check_media
+from llama_runner.proxy.reasoning_names import BothNames, with_both_names
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
+from llama_runner.proxy.vectors import cut_answer
+
+# Whose models they are, as real servers on these ports say; some clients tell servers apart by it.
+LM_STUDIOS: Final = "organization_owner"
+OLLAMAS: Final = "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How errors are told: ours, the engine's, and within a stream."""
+
+    answer: ErrorAnswer
+    engine: ErrorBody
+    stream: Callable[[str, bytes], SseThrough]
+
+
+OPENAI: Final = Spelling(
+    openai_errors.error_answer,
+    openai_errors.engine_error,
+    lambda model_id, marker: SseThrough(model_id, openai_errors.error_document, marker),
+)
+ANTHROPIC: Final = Spelling(
+    anthropic_errors.error_answer,
+    anthropic_errors.engine_error,
+    lambda model_id, marker: anthropic_errors.MessagesThrough(
+        model_id, anthropic_errors.error_document, marker
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +69,7 @@ class Operation:
     upstream: str
     fields: Mapping[str, fields.Check]
     end_marker: bytes = DONE_LINE
+    errors: Spelling = OPENAI
 
 
 CHAT: Final = Operation("/v1/chat/completions", fields.CHAT)
@@ -45,48 +80,68 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "/completions": COMPLETION,
     "/embeddings": EMBEDDINGS,
     "/responses": Operation("/v1/responses", fields.RESPONSES, b"response.completed"),
-    "/messages": Operation("/v1/messages", fields.MESSAGES, b"message_stop"),
-    "/messages/count_tokens": Operation("/v1/messages/count_tokens", fields.MESSAGES),
     "/chat/completions/input_tokens": Operation("/v1/chat/completions/input_tokens", fields.CHAT),
+    "/responses/input_tokens": Operation("/v1/responses/input_tokens", fields.RESPONSES),
     "/rerank": Operation("/v1/rerank", fields.RERANK),
     "/reranking": Operation("/v1/rerank", fields.RERANK),
 }
+MESSAGES: Final[Mapping[str, Operation]] = {
+    "/messages": Operation("/v1/messages", fields.MESSAGES, b"message_stop", ANTHROPIC),
+    "/messages/count_tokens": Operation("/v1/messages/count_tokens", fields.MESSAGES, errors=ANTHROPIC),
+}
 # llama-server's own paths, for clients that know them.
 NATIVE: Final[Mapping[str, Operation]] = {
-    "/completion": Operation("/completion", fields.COMPLETION, b'"stop":true'),
-    "/infill": Operation("/infill", fields.INFILL, b'"stop":true'),
+    "/completion": Operation("/completion", fields.COMPLETION, infill.END_MARKER),
+    infill.PATH: Operation(infill.PATH, fields.INFILL, infill.END_MARKER),
     "/tokenize": Operation("/tokenize", fields.TOKENIZE),
     "/detokenize": Operation("/detokenize", fields.DETOKENIZE),
+    "/apply-template": Operation("/apply-template", fields.APPLY_TEMPLATE),
 }
 
 
 class OpenAIFace:
-    """Routes below `/v1`, and the same without it, as llama-server has them."""
+    """Routes below `/v1`, and the same without it, as llama-server has them.
 
-    def __init__(self, shared: Relays) -> None:
+    Args:
+        owner: Whose models the list says they are.
+        listed: The name that the list gives a model's id.
+    """
+
+    def __init__(
+        self, shared: Relays, *, owner: str = LM_STUDIOS, listed: Callable[[str], str] = str
+    ) -> None:
         self._shared = shared
+        self._owner = owner
+        self._listed = listed
 
     def routes(self) -> list[Route]:
         """All of them."""
         table: list[tuple[str, str, Handler]] = []
+        messages: list[tuple[str, str, Handler]] = []
         for prefix in ("/v1", ""):
             table += [
+                ("GET", f"{prefix}/health", self.health),
                 ("GET", f"{prefix}/models", self.models),
                 ("GET", f"{prefix}/models/{{id:path}}", self.model),
                 *(("POST", prefix + path, self.operation(one)) for path, one in OPERATIONS.items()),
             ]
+            messages += [("POST", prefix + path, self.operation(one)) for path, one in MESSAGES.items()]
         table += [("POST", path, self.operation(one)) for path, one in NATIVE.items()]
-        return routed(table, error_answer)
+        return routed(table, OPENAI.answer) + routed(messages, ANTHROPIC.answer)
+
+    async def health(self, request: Request) -> ASGIApp:
+        """GET /health: models are loaded when they are asked for, so it is always well."""
+        return JSONResponse({"status": "ok"})
 
     async def models(self, request: Request) -> ASGIApp:
         """GET /v1/models: every model that can be asked for, loaded or not."""
         offered = await self._shared.host.offered()
-        return JSONResponse({"object": "list", "data": [model_entry(model) for model in offered]})
+        return JSONResponse({"object": "list", "data": [self._entry(model) for model in offered]})
 
     async def model(self, request: Request) -> ASGIApp:
         """GET /v1/models/{id}."""
         model = await find_model(self._shared.host, request.path_params["id"])
-        return JSONResponse(model_entry(model))
+        return JSONResponse(self._entry(model))
 
     def operation(self, operation: Operation) -> Handler:
         """The handler of one operation."""
@@ -94,7 +149,7 @@ class OpenAIFace:
         async def handle(request: Request) -> ASGIApp:
             document = await read_object(request)
             call = await self.call(operation, document)
-            return Relay(self._shared, call, request.url.path)
+            return Relay(self._shared, call, request.url.path, keep_s=idle_ttl_s(document))
 
         return handle
 
@@ -102,42 +157,82 @@ class OpenAIFace:
         """The call that a request asks for. Raises LlamaRunnerError."""
         model = await find_model(self._shared.host, document.get("model"))
         streamed = wants_stream(document, default=False)
-        refuse_fetched_media(document.get("messages") or document.get("input"))
+        check_media(document, model)
         body = {"model": model.id, **fields.allowed(document, operation.fields)}
-
-        def writer(record: RequestRecord) -> AnswerWriter:
-            if streamed:
-                return SseThrough(model.id, error_document, operation.end_marker)
-            return BodyThrough(error_document)
-
+        path, writer = operation.upstream, partial(_writer, operation, model, body, streamed)
+        if operation is COMPLETION and document.get("suffix"):
+            path, writer = infill.PATH, partial(self._infill_writer, model, document, streamed)
+            body = {"model": model.id, **infill.infill_body(body.get("prompt"), body["suffix"], body)}
+        elif operation is CHAT:
+            body = _with_effort(body, document)
+        elif operation is EMBEDDINGS and "dimensions" in body:
+            body = {**body, "encoding_format": "float"}
         return Call(
             model=model,
-            path=operation.upstream,
+            path=path,
             body=dump_json(body),
             streamed=streamed,
             writer=writer,
-            error_answer=error_answer,
-            error_body=engine_error,
+            error_answer=operation.errors.answer,
+            error_body=operation.errors.engine,
+        )
+
+    def _entry(self, model: OfferedModel) -> dict[str, JsonValue]:
+        """One entry of the list; the context under the names that clients look for."""
+        context = model.running_context or model.trained_context
+        return {
+            "id": self._listed(model.id),
+            "object": "model",
+            "created": int(model.modified_s),
+            "owned_by": self._owner,
+            "context_length": context,
+            "max_model_len": context,
+            "meta": {
+                "n_ctx": model.running_context,
+                "n_ctx_train": model.trained_context,
+                "n_embd": model.embedding_length,
+                "n_params": model.parameter_count,
+                "size": model.size_bytes,
+            },
+            "status": {"value": str(model.state)},
+        }
+
+    def _infill_writer(
+        self, model: OfferedModel, document: Mapping[str, JsonValue], streamed: bool, record: RequestRecord
+    ) -> AnswerWriter:
+        options = document.get("stream_options")
+        with_usage = isinstance(options, dict) and options.get("include_usage") is True
+        return infill.InfillAsCompletion(
+            model.id, streamed=streamed, with_usage=with_usage, clock=self._shared.clock
         )
 
 
-def model_entry(model: OfferedModel) -> dict[str, JsonValue]:
-    """One entry of the list; the context under the names that clients look for."""
-    context = model.running_context or model.trained_context
-    return {
-        "id": model.id,
-        "object": "model",
-        "created": int(model.modified_s),
-        # What LM Studio's own clients expect on its port.
-        "owned_by": "organization_owner",
-        "context_length": context,
-        "max_model_len": context,
-        "meta": {
-            "n_ctx": model.running_context,
-            "n_ctx_train": model.trained_context,
-            "n_embd": model.embedding_length,
-            "n_params": model.parameter_count,
-            "size": model.size_bytes,
-        },
-        "status": {"value": str(model.state)},
-    }
+def _writer(
+    operation: Operation,
+    model: OfferedModel,
+    body: Mapping[str, JsonValue],
+    streamed: bool,
+    record: RequestRecord,
+) -> AnswerWriter:
+    if streamed:
+        through = operation.errors.stream(model.id, operation.end_marker)
+        return BothNames(through) if operation is CHAT else through
+    if operation is CHAT:
+        return BodyChanged(with_both_names)
+    size = body.get("dimensions")
+    if operation is EMBEDDINGS and isinstance(size, int):
+        wanted = body.get("encoding_format") == "base64"
+        return BodyChanged(lambda data: cut_answer(data, size, as_base64=wanted))
+    return BodyThrough(openai_errors.error_document)
+
+
+def _with_effort(body: dict[str, JsonValue], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The effort also where OpenRouter and Ollama's `/v1` take it: `reasoning: {"effort": ...}`."""
+    reasoning = document.get("reasoning")
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    return {"reasoning_effort": effort, **body} if isinstance(effort, str) else body
+
+
+def idle_ttl_s(document: Mapping[str, JsonValue]) -> float | None:
+    """LM Studio's `ttl`: seconds that the model stays without work. Raises InvalidRequestError."""
+    return keep_alive_s(document.get("ttl"))

@@ -113,7 +113,8 @@ def test_openai_pictures_are_refused_clearly(oai: openai.OpenAI) -> None:
 
 def test_ollama_lists_shows_and_says_what_runs(oll: ollama.Client) -> None:
     (model,) = oll.list().models
-    assert model.model == MODEL
+    # Lists show the full name, as Ollama's do; requests may leave the tag out.
+    assert model.model == f"{MODEL}:latest"
     assert model.digest is not None and len(model.digest) == 64
     shown = oll.show(MODEL)
     assert shown.capabilities == ["completion"]
@@ -121,7 +122,7 @@ def test_ollama_lists_shows_and_says_what_runs(oll: ollama.Client) -> None:
     assert shown.modelinfo["llama.context_length"] == 8192
     oll.generate(model=MODEL)
     (running,) = oll.ps().models
-    assert running.model == MODEL and running.expires_at is not None
+    assert running.model == f"{MODEL}:latest" and running.expires_at is not None
 
 
 def test_ollama_chats(oll: ollama.Client) -> None:
@@ -134,7 +135,7 @@ def test_ollama_streams(oll: ollama.Client) -> None:
     pieces = list(oll.chat(model=f"{MODEL}:latest", messages=ASK, stream=True, options={"num_predict": 8}))
     assert "".join(piece.message.content or "" for piece in pieces)
     assert [piece.done for piece in pieces][-2:] == [False, True]
-    # Lists show the full name, answers echo the one that was asked for.
+    # Answers echo the name that was asked for.
     assert pieces[0].model == f"{MODEL}:latest"
 
 
@@ -169,7 +170,7 @@ def test_ollama_management_is_refused_and_nothing_changes(oll: ollama.Client) ->
         with pytest.raises(ollama.ResponseError) as caught:
             refused()  # type: ignore[no-untyped-call]
         assert caught.value.status_code == 501
-    assert [model.model for model in oll.list().models] == [MODEL]
+    assert [model.model for model in oll.list().models] == [f"{MODEL}:latest"]
 
 
 # --- LM Studio, and what clients look at first ---------------------------------------------------------

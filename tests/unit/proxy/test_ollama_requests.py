@@ -10,7 +10,7 @@ from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.host import OfferedModel
 
 PLAIN = OfferedModel("m", "d" * 64, 1, 0.0)
-ABLE = OfferedModel("m", "d" * 64, 1, 0.0, capabilities=("completion", "tools", "thinking"))
+ABLE = OfferedModel("m", "d" * 64, 1, 0.0, capabilities=("completion", "tools", "thinking", "vision"))
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 
 
@@ -67,6 +67,27 @@ def test_what_is_no_picture_the_engine_reads_is_refused(image: JsonValue) -> Non
     """T9: nothing is fetched, nothing is guessed."""
     with pytest.raises(InvalidRequestError, match="image"):
         chat({"role": "user", "content": "x", "images": [image]})
+
+
+def test_pictures_need_a_model_that_sees() -> None:
+    """T9: said before the model is loaded, not after."""
+    message: JsonValue = {"role": "user", "content": "x", "images": [PNG]}
+    with pytest.raises(InvalidRequestError, match="does not support images"):
+        requests.chat_body({"messages": [message]}, PLAIN)
+    with pytest.raises(InvalidRequestError, match="does not support images"):
+        requests.generate_body({"prompt": "x", "images": [PNG]}, PLAIN)
+
+
+def test_a_suffix_asks_for_what_stands_between() -> None:
+    document: JsonValue = {"prompt": "def f(", "suffix": "):", "options": {"num_predict": 5, "seed": 3}}
+    assert isinstance(document, dict)
+    assert requests.suffix_body(document, PLAIN) == {
+        "input_prefix": "def f(",
+        "input_suffix": "):",
+        "max_tokens": 5,
+        "seed": 3,
+        "stream": True,
+    }
 
 
 def test_a_tool_loop_keeps_calls_and_results_together() -> None:

@@ -1,0 +1,93 @@
+import base64
+from typing import Any
+
+import pytest
+
+from llama_runner.core.errors import InvalidRequestError
+from llama_runner.core.jsonio import JsonValue
+from llama_runner.proxy.host import OfferedModel
+from llama_runner.proxy.media import check_media
+
+BLIND = OfferedModel("m", "d" * 64, 1, 0.0)
+SEEING = OfferedModel("m", "d" * 64, 1, 0.0, capabilities=("completion", "vision"))
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+WEBP = base64.b64encode(b"RIFF0000WEBPVP8 ").decode()
+
+# The shapes a picture has in chats, responses and messages, each around an address.
+SHAPES: tuple[Any, ...] = (
+    lambda url: {
+        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    },
+    lambda url: {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": url}]}]},
+    lambda url: {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]},
+    lambda url: {"input": [{"type": "function_call_output", "output": [{"image_url": url}]}]},
+)
+
+
+def _messages(source: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "https://evil.test/x.png",
+        "file:///etc/passwd",
+        "//evil.test/x",
+        "",
+    ],
+)
+def test_no_address_is_ever_fetched(shape: Any, url: str) -> None:
+    """T9, I25."""
+    with pytest.raises(InvalidRequestError, match="nothing is fetched"):
+        check_media(shape(url), SEEING)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("what", [WEBP, "%%%", base64.b64encode(b"<html>").decode(), ""])
+def test_what_is_no_picture_the_engine_reads_is_refused(shape: Any, what: str) -> None:
+    """T9: whatever its media type says."""
+    with pytest.raises(InvalidRequestError, match="invalid image"):
+        check_media(shape(f"data:image/png;base64,{what}"), SEEING)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pictures_need_a_model_that_sees(shape: Any) -> None:
+    document = shape(f"data:image/png;base64,{PNG}")
+    check_media(document, SEEING)
+    with pytest.raises(InvalidRequestError, match="does not support images"):
+        check_media(document, BLIND)
+
+
+def test_anthropics_pictures_are_looked_at_also_in_results_of_tools() -> None:
+    """T9."""
+    good = {"type": "base64", "media_type": "image/png", "data": PNG}
+    check_media(_messages(good), SEEING)
+    for bad in ({"type": "url", "url": "http://x/"}, {"type": "file", "file_id": "f"}, {"type": "base64"}):
+        with pytest.raises(InvalidRequestError, match="nothing is fetched"):
+            check_media(_messages(bad), SEEING)
+        result = {"type": "tool_result", "content": _messages(bad)["messages"][0]["content"]}
+        with pytest.raises(InvalidRequestError, match="nothing is fetched"):
+            check_media({"messages": [{"role": "user", "content": [result]}]}, SEEING)
+
+
+@pytest.mark.parametrize("field", ["video_url", "audio_url", "file_url"])
+def test_other_media_is_not_fetched_either(field: str) -> None:
+    """T9."""
+    document = {"messages": [{"role": "user", "content": [{"type": field, field: {"url": "https://x/y"}}]}]}
+    with pytest.raises(InvalidRequestError, match="nothing is fetched"):
+        check_media(document, SEEING)  # type: ignore[arg-type]  # dict is invariant
+
+
+def test_addresses_in_texts_and_arguments_are_nobodys_business() -> None:
+    call: JsonValue = {
+        "type": "tool_use",
+        "id": "1",
+        "name": "open",
+        "input": {"image_url": "https://x/y.png"},
+    }
+    text: JsonValue = {"type": "text", "text": "see https://x/y.png"}
+    check_media({"messages": [{"role": "assistant", "content": [text, call]}, {"content": "x"}, 5]}, BLIND)
+    check_media({"messages": "nonsense", "input": "https://x/y.png"}, BLIND)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +29,12 @@ class Footprint:
     Attributes:
         ram_bytes: The most resident memory seen.
         load_s: From spawn to ready.
+        vram_bytes: The most memory of graphics cards; None where the driver does not tell.
     """
 
     ram_bytes: int
     load_s: float
+    vram_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,12 @@ class Footprints:
         key = _key(model, options)
         known = self._known.pop(key, None)
         ram_bytes = max(seen.ram_bytes, known.ram_bytes if known else 0)
-        self._known[key] = learned = Footprint(ram_bytes, round(seen.load_s, 3))
+        vram = [one for one in (seen.vram_bytes, known.vram_bytes if known else None) if one is not None]
+        learned = Footprint(ram_bytes, round(seen.load_s, 3), max(vram, default=None))
+        self._known[key] = learned
         while len(self._known) > MAX_KEPT:
             del self._known[next(iter(self._known))]
-        if known is not None and learned.ram_bytes == known.ram_bytes:
+        if known is not None and replace(learned, load_s=known.load_s) == known:
             return None
         content: dict[str, JsonValue] = {name: asdict(one) for name, one in self._known.items()}
         return lambda: self._write(content)

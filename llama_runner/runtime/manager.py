@@ -9,28 +9,26 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import httpx
 
 from llama_runner.core.clock import Clock, seconds
-from llama_runner.core.errors import NotFoundError, ServiceError
-from llama_runner.core.load_options import LoadOptions
+from llama_runner.core.errors import EngineError, NotFoundError, ServiceError
+from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.ports import pick_free_port
-from llama_runner.runtime.argv import option_arguments, wanted_options
-from llama_runner.runtime.catalogue import (
-    ModelCatalogue,
-    ModelFile,
-    choose_model,
-    clean_id,
-    find_models,
-    header_cache,
-)
-from llama_runner.runtime.engine import EngineInfo, EngineProbes, find_engine
+from llama_runner.runtime.activity import Activity, read_activity
+from llama_runner.runtime.advice import warnings_of
+from llama_runner.runtime.argv import build_argv, option_arguments
+from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile, clean_id
+from llama_runner.runtime.engine import EngineInfo, EngineProbes
+from llama_runner.runtime.engines import choose_engine
 from llama_runner.runtime.footprints import Footprints
+from llama_runner.runtime.gpu import GpuMemory, Graphics, NoCards
 from llama_runner.runtime.idle import watch_idle
 from llama_runner.runtime.instance import (
     Instance,
@@ -39,11 +37,13 @@ from llama_runner.runtime.instance import (
     Surroundings,
     Timings,
 )
-from llama_runner.runtime.memory import LoadPlan
+from llama_runner.runtime.library import ModelLibrary
+from llama_runner.runtime.memory import LoadPlan, all_layers
 from llama_runner.runtime.orphans import LaunchMark
 from llama_runner.runtime.output import LogFile, OutputRing
-from llama_runner.runtime.room import Room
+from llama_runner.runtime.room import Place, Room
 from llama_runner.runtime.states import ENDED, SERVING, InUse
+from llama_runner.runtime.wanted import Wanted
 from llama_runner.system.identity import free_memory_bytes
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ log = logging.getLogger(__name__)
 # The current file and one put aside: enough to see what happened, whatever a child wrote before.
 _LOG_FILES: Final = 2
 _LOADABLE_AGAIN: Final = ENDED | {InstanceState.STOPPING}
-_NO_OPTIONS: Final = LoadOptions()
 _IDLE_WATCH: Final = "idle watch"
+_GPU_LOOK: Final = "look at graphics cards"
 
 
 class RuntimeManager:
@@ -62,9 +62,13 @@ class RuntimeManager:
         config: The settings at the moment of asking.
         models_config: The user's named models at the moment of asking.
         demo: Prefer the demo engine, and offer the demo model.
-        free_memory: Bytes that models can have, on this machine and its graphics cards.
+        free_memory: Bytes of main memory that models can have.
+        gpu: This machine's graphics cards.
         pick_port: A free loopback port.
         timings: How often children are looked at.
+
+    Attributes:
+        library: The models, and their profiles.
     """
 
     def __init__(
@@ -77,18 +81,18 @@ class RuntimeManager:
         clock: Clock,
         demo: bool = False,
         free_memory: Callable[[], int] = free_memory_bytes,
+        gpu: GpuMemory | None = None,
         pick_port: Callable[[], int] = pick_free_port,
         timings: Timings | None = None,
     ) -> None:
         self._config = config
-        self._models_config = models_config
         self._home = home
         self._http = http
         self._clock = clock
         self._demo = demo
+        self.library = ModelLibrary(config=config, models_config=models_config, home=home, demo=demo)
         self._pick_port = pick_port
         self._timings = timings or Timings()
-        self._headers = header_cache(home)
         self._engines = EngineProbes()
         self._mark = LaunchMark(home)
         self._tasks = TaskOwner()
@@ -98,11 +102,13 @@ class RuntimeManager:
         self._turn = asyncio.Event()
         self._count = 0
         self._closing = False
+        self._graphics = Graphics(gpu or NoCards(), clock)
         self._room = Room(
             instances=lambda: self._instances,
             footprints=Footprints(home.data_dir / "footprints.json"),
             limit_bytes=lambda: self._config().runtime.memory_limit_bytes,
             free_bytes=free_memory,
+            graphics=self._graphics,
             unload=self.unload,
         )
 
@@ -125,11 +131,15 @@ class RuntimeManager:
 
     async def models(self) -> ModelCatalogue:
         """Every model that can be loaded, and those that cannot with the reason."""
-        return await asyncio.to_thread(self._find_models)
+        return await self.library.models()
 
     def instances(self) -> tuple[InstanceSnapshot, ...]:
-        """Every loaded, loading or failed model, in the order they were loaded."""
-        return tuple(instance.snapshot() for instance in self._instances.values())
+        """Every loaded, loading or failed model, in the order they were loaded.
+
+        What they hold of graphics cards is from the last look; asking has the next one taken.
+        """
+        self._look_at_cards()
+        return tuple(map(self._snapshot, self._instances.values()))
 
     def due(self) -> tuple[tuple[str, float], ...]:
         """Instances that leave for want of work: id, and the seconds until then."""
@@ -140,18 +150,34 @@ class RuntimeManager:
         """URL and key of a serving instance. Raises NotFoundError or EngineError."""
         return self._instance(instance_id).access()
 
-    async def plan(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> LoadPlan:
-        """What loading would take, and what would leave for it. Raises as `load`; nothing is done."""
-        model = choose_model(await self.models(), model_id)
-        wanted = wanted_options(options, model)
+    async def activity(self, instance_id: str) -> Activity:
+        """What an instance is doing, asked now. Raises NotFoundError, EngineError when it does not serve."""
+        url, api_key = self.access(instance_id)
+        return await read_activity(self._http, url, api_key)
+
+    async def plan(
+        self, model_id: str, options: LoadOptions = NO_OPTIONS, *, profile: str | None = None
+    ) -> LoadPlan:
+        """What loading would take, and what would leave for it. Nothing is done.
+
+        Raises as `load`, but for an engine that is not there: all else can be told without one.
+        """
+        wanted = await self.library.wanted(model_id, options, profile)
+        command, missing = await self._command(wanted)
         known = self._of_model(model_id)
-        loaded = known is not None and known.state not in ENDED and not known.leaving
+        place = await self._room.plan(wanted)
         return LoadPlan(
-            model_id=model.id,
-            need=self._room.need(model, wanted),
-            room=self._room.plan(model, wanted),
-            load_s=self._room.expected_load_s(model, wanted),
-            loaded=loaded,
+            model_id=wanted.model.id,
+            need=place.need,
+            room=place.room,
+            load_s=place.load_s,
+            loaded=known is not None and known.state not in ENDED and not known.leaving,
+            command=command,
+            engine=wanted.engine,
+            profile=wanted.profile,
+            gpu_layers=place.gpu_layers,
+            layers=all_layers(wanted.model.header),
+            warnings=(*missing, *warnings_of(wanted, place.gpu_layers)),
         )
 
     def log_lines(self, instance_id: str, after: int) -> tuple[tuple[str, ...], int]:
@@ -160,18 +186,32 @@ class RuntimeManager:
 
     # --- changing ----------------------------------------------------------------------------------------
 
-    async def load(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> InstanceSnapshot:
+    async def load(
+        self,
+        model_id: str,
+        options: LoadOptions = NO_OPTIONS,
+        *,
+        profile: str | None = None,
+        reload: bool = False,
+    ) -> InstanceSnapshot:
         """Start loading and return at once; a model that is loading or loaded is joined as it is.
 
-        Raises:
-            NotFoundError: There is no such model.
-            ModelFileError: Its file is not usable.
-            EngineError: There is no usable llama-server.
-            UsageError: An option is out of bounds.
-        """
-        return (await self._load(model_id, options)).snapshot()
+        Args:
+            options: Count before those of the profile.
+            profile: By name; None for the model's default, an empty text for none.
+            reload: One that is loaded with other options finishes its work and is loaded anew.
 
-    async def ensure_ready(self, model_id: str, options: LoadOptions = _NO_OPTIONS) -> InstanceSnapshot:
+        Raises:
+            NotFoundError: There is no such model, profile, file or engine.
+            ModelFileError: A file is not usable.
+            EngineError: There is no usable llama-server.
+            UsageError: An option is out of bounds, or unknown to the engine.
+        """
+        if reload:
+            await self._leave_for(await self.library.wanted(model_id, options, profile))
+        return self._snapshot(await self._load(model_id, options, profile=profile))
+
+    async def ensure_ready(self, model_id: str, options: LoadOptions = NO_OPTIONS) -> InstanceSnapshot:
         """Load if necessary, wait until the model serves. Raises as `load`, and EngineError when it fails.
 
         A model that failed is not tried again here: that takes a `load`, so that a stream of requests for a
@@ -219,11 +259,13 @@ class RuntimeManager:
         """Keep an instance whatever else wants room, or let it go again. Raises NotFoundError."""
         instance = self._instance(instance_id)
         instance.pin(pinned)
-        return instance.snapshot()
+        return self._snapshot(instance)
 
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError."""
         instance = self._instance(instance_id)
+        # While it still holds them.
+        await self._room.look()
         instance.request_stop()
         await instance.ended()
         await self._learn(instance)
@@ -243,8 +285,25 @@ class RuntimeManager:
 
     # --- within ------------------------------------------------------------------------------------------
 
+    async def _leave_for(self, wanted: Wanted) -> None:
+        """Have an instance that is loaded in another way leave, when it has done what it works on."""
+        current = self._of_model(wanted.model.id)
+        place = self._room.place_of(current.id) if current is not None else None
+        if current is None or current.leaving or (place is not None and place.wanted == wanted):
+            return
+        # Whoever asks for it from here on waits for the new one.
+        current.drain()
+        await current.unused()
+        await self._room.look()
+        current.request_stop()
+
     async def _load(
-        self, model_id: str, options: LoadOptions = _NO_OPTIONS, *, on_demand: bool = False
+        self,
+        model_id: str,
+        options: LoadOptions = NO_OPTIONS,
+        *,
+        profile: str | None = None,
+        on_demand: bool = False,
     ) -> Instance:
         # One decision at a time per model: two callers get one child.
         async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
@@ -254,39 +313,53 @@ class RuntimeManager:
                 return current
             if current is not None:
                 await current.ended()
+                await self._learn(current)
                 self._forget(current)
-            return await self._start(model_id, options, on_demand=on_demand)
+            wanted = await self.library.wanted(model_id, options, profile)
+            return await self._start(wanted, on_demand=on_demand)
 
-    async def _start(self, model_id: str, options: LoadOptions, *, on_demand: bool) -> Instance:
-        model = choose_model(await self.models(), model_id)
-        wanted = wanted_options(options, model)
+    async def _start(self, wanted: Wanted, *, on_demand: bool) -> Instance:
         config = self._config()
-        choice = await asyncio.to_thread(find_engine, config.runtime, demo=self._demo)
-        engine = await self._engines.info(choice.path)
+        engine = await self._engine(wanted)
         # Said to whoever asks, before anything else has to leave for it.
-        option_arguments(wanted, engine.flags, engine=engine.path.name)
+        option_arguments(wanted.options, engine.flags, engine=engine.path.name)
         async with self._room.lock:
-            await self._room.make(model, wanted)
+            place = await self._room.make(wanted)
             # Asked after the last await: `close` may have begun meanwhile, and would not know this instance.
             if self._closing:
                 raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
-            return self._born(model, wanted, engine, config, on_demand=on_demand)
+            return self._born(place, engine, config, on_demand=on_demand)
 
-    def _born(
-        self,
-        model: ModelFile,
-        wanted: LoadOptions,
-        engine: EngineInfo,
-        config: AppConfig,
-        *,
-        on_demand: bool,
-    ) -> Instance:
+    async def _engine(self, wanted: Wanted) -> EngineInfo:
+        settings = self._config().runtime
+        choice = await asyncio.to_thread(choose_engine, settings, wanted.engine, demo=self._demo)
+        return await self._engines.info(choice.path)
+
+    async def _command(self, wanted: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The command line it would be started with, and what is wrong when there is no engine to start."""
+        try:
+            engine = await self._engine(wanted)
+        except EngineError as error:
+            return (), (f"{error.message} {error.hint}",)
+        launch = build_argv(
+            engine.path,
+            engine.flags,
+            wanted.model.path,
+            wanted.options,
+            port=0,
+            alias=wanted.model.id,
+            api_key="",
+        )
+        return launch.argv, ()
+
+    def _born(self, place: Place, engine: EngineInfo, config: AppConfig, *, on_demand: bool) -> Instance:
         self._count += 1
+        model = place.wanted.model
         instance = Instance(
             instance_id=f"i{self._count}",
             model=model,
             engine=engine,
-            options=wanted,
+            options=place.wanted.options,
             around=self._surroundings(config),
             ring=OutputRing(config.runtime.log_ring_bytes),
             log_file=self._log_file(config, model),
@@ -295,6 +368,7 @@ class RuntimeManager:
         if on_demand and (idle_s := config.runtime.idle_unload_s):
             instance.idle_limit_s = instance.usual_idle_limit_s = idle_s
         self._instances[instance.id] = instance
+        self._room.admit(instance.id, place)
         if _IDLE_WATCH not in self._tasks.running:
             self._tasks.start(watch_idle(self), name=_IDLE_WATCH)
         self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
@@ -328,13 +402,21 @@ class RuntimeManager:
             clock=self._clock,
         )
 
-    def _find_models(self) -> ModelCatalogue:
-        config, named = self._config(), self._models_config()
-        found = find_models(config, named, self._home, include_demo=self._demo, headers=self._headers)
-        if found.models or self._demo:
-            return found
-        # Nothing of the user's own: better the demo model, where it is installed, than an empty list.
-        return find_models(config, named, self._home, include_demo=True, headers=self._headers)
+    def _snapshot(self, instance: Instance) -> InstanceSnapshot:
+        """What there is to know of an instance, from itself, the plan it was loaded by and the driver."""
+        place = self._room.place_of(instance.id)
+        wanted = place.wanted if place is not None else None
+        return replace(
+            instance.snapshot(),
+            vram_bytes=self._room.vram_bytes(instance),
+            profile=wanted.profile if wanted else None,
+            engine=wanted.engine if wanted else None,
+            gpu_layers=place.gpu_layers if place is not None else None,
+        )
+
+    def _look_at_cards(self) -> None:
+        if self._instances and self._graphics.due and _GPU_LOOK not in self._tasks.running:
+            self._tasks.start(self._room.look(), name=_GPU_LOOK)
 
     def _of_model(self, model_id: str) -> Instance | None:
         return next((one for one in self._instances.values() if one.model.id == model_id), None)
@@ -349,6 +431,7 @@ class RuntimeManager:
 
     def _forget(self, instance: Instance) -> None:
         if self._instances.pop(instance.id, None) is not None:
+            self._room.forget(instance.id)
             self._announce()
 
     def _announce(self) -> None:

@@ -41,6 +41,9 @@ class InstanceSnapshot:
         ram_bytes: Resident memory of the child, mapped model files included.
         idle_s: Since its last request ended; None while it works.
         peak_ram_bytes: The most it ever held.
+        profile: The one it was loaded with.
+        engine: The name of what runs it.
+        gpu_layers: Layers that were planned for graphics cards; None where there are none.
         unload_in_s: Until it is unloaded for want of work; None for never, or while it works.
     """
 
@@ -62,6 +65,9 @@ class InstanceSnapshot:
     vram_bytes: int | None = None
     unload_in_s: float | None = None
     peak_ram_bytes: int | None = None
+    profile: str | None = None
+    engine: str | None = None
+    gpu_layers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class Cause(StrEnum):
 
     PORT = "port"
     MEMORY = "memory"
+    GPU_MEMORY = "gpu memory"
     INSTRUCTION = "instruction"
     MODEL = "model"
     OPTION = "option"
@@ -77,6 +78,8 @@ _SIGNS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
             "insufficient memory",
             "vk_error_out_of_device_memory",
             "erroroutofmemory",
+            "erroroutofdevicememory",
+            "unable to allocate",
             "std::bad_alloc",
         ),
     ),
@@ -100,6 +103,10 @@ _SIGNS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
         ),
     ),
 )
+# Words of a line about memory that mean a graphics card's; "CUDA_Host" is main memory.
+_CARD: Final = re.compile(
+    r"cuda\d|cudamalloc|hipmalloc|rocm\d|vulkan|\bvk|device|metal|\bmtl\d|sycl\d", re.IGNORECASE
+)
 # llama.cpp goes on after these.
 _NOT_FATAL: Final = ("retrying without pipeline parallelism",)
 _ERROR_MARKS: Final = (
@@ -120,6 +127,7 @@ _ERROR_MARKS: Final = (
 _ADVICE: Final = {
     Cause.PORT: "Try again; if it happens again, look for a program that takes every free port.",
     Cause.MEMORY: "Load it with a smaller context length or fewer GPU layers, or unload another model first.",
+    Cause.GPU_MEMORY: "Load it with fewer GPU layers or less context, or unload another model first.",
     Cause.INSTRUCTION: "Use a llama-server built for this processor (a generic CPU build).",
     Cause.MODEL: "Download the file again; if it is whole, this model needs a newer llama-server.",
     Cause.OPTION: "Use another version of llama-server, or report this with its version.",
@@ -150,6 +158,8 @@ def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: b
     for cause, signs in _SIGNS:
         line = _last_with(lines, signs)
         if line is not None:
+            if cause is Cause.MEMORY and _CARD.search(line):
+                cause = Cause.GPU_MEMORY
             what = _WHAT[cause] if cause is Cause.MODEL else f"{_WHAT[cause]} {when}"
             return _failure(cause, f"{what} ({how}): {quote(line)}")
     said = _last_with(lines, _ERROR_MARKS) or next(
@@ -165,6 +175,7 @@ _WHAT: Final = {
     Cause.PORT: "llama-server could not take its port",
     Cause.GPU_LOST: "llama-server lost the GPU",
     Cause.MEMORY: "llama-server ran out of memory",
+    Cause.GPU_MEMORY: "llama-server ran out of memory on the graphics card",
     Cause.LIBRARY: "llama-server lacks a library",
     Cause.OPTION: "llama-server refused its options",
     Cause.MODEL: "llama-server could not load the model",
@@ -211,6 +222,24 @@ def hung(seconds: float) -> Failure:
         Cause.HUNG,
         f"llama-server runs but has not answered for {seconds:.0f} s.",
         "See the model's log; load it again.",
+    )
+
+
+def stuck(seconds: float) -> Failure:
+    """It answers, but a request in it gets nowhere."""
+    return Failure(
+        Cause.HUNG,
+        f"llama-server had got nowhere with a request for {seconds:.0f} s.",
+        "Ask again; if it happens with every such request, try another version of llama-server.",
+    )
+
+
+def closed() -> Failure:
+    """It gave up its port and stays all the same."""
+    return Failure(
+        Cause.HUNG,
+        "llama-server was asked to end by somebody else and did not get there.",
+        "Unload it here, or load it again.",
     )
 
 

@@ -17,11 +17,12 @@ _MAX_BODY_BYTES: Final = 1024 * 1024
 
 
 class Health(StrEnum):
-    """What `/health` said."""
+    """What `/health` said, or why it said nothing."""
 
     READY = "ready"
     LOADING = "loading"
     SILENT = "silent"
+    CLOSED = "closed"
 
 
 async def health(http: httpx.AsyncClient, url: str, *, timeout_s: float = HEALTH_TIMEOUT_S) -> Health:
@@ -33,6 +34,28 @@ async def health(http: httpx.AsyncClient, url: str, *, timeout_s: float = HEALTH
     if reply.status == 200:
         return Health.READY
     return Health.LOADING if reply.status == 503 else Health.SILENT
+
+
+async def still_health(
+    http: httpx.AsyncClient, url: str, *, pid: int, port: int, timeout_s: float = HEALTH_TIMEOUT_S
+) -> Health:
+    """As `health`, of a child that has served before: one that gave its port up is told from a busy one."""
+    seen = await health(http, url, timeout_s=timeout_s)
+    if seen is not Health.READY and await asyncio.to_thread(listens_on, pid, port) is False:
+        return Health.CLOSED
+    return seen
+
+
+async def counters(http: httpx.AsyncClient, url: str, *, api_key: str, timeout_s: float) -> bytes | None:
+    """What the engine counts of its work, as `/metrics` words it; None when it does not say in time."""
+    headers = {"Authorization": f"Bearer {api_key}"}
+    try:
+        reply = await fetch(
+            http, f"{url}/metrics", headers=headers, timeout_s=timeout_s, max_bytes=_MAX_BODY_BYTES
+        )
+    except ServerError:
+        return None
+    return reply.body if reply.status == 200 else None
 
 
 async def is_ours(

@@ -19,6 +19,7 @@ from llama_runner.runtime.engine import EngineInfo
 from llama_runner.runtime.life import Life, LifeOwner
 from llama_runner.runtime.output import LogFile, OutputRing
 from llama_runner.runtime.policy import Crash, restart_delay_s
+from llama_runner.runtime.smaller import smaller
 from llama_runner.runtime.states import (
     ENDED,
     SERVING,
@@ -74,6 +75,7 @@ class Instance(LifeOwner):
         self._crashes: list[Crash] = []
         self._was_ready = False
         self._repack = True
+        self._shrunk = False
         self._listened_again = False
         self._in_flight = 0
         self._draining = False
@@ -208,7 +210,7 @@ class Instance(LifeOwner):
                     InstanceState.STOPPED, pid=None, port=None, url=None, progress=None, ram_bytes=None
                 )
                 return
-            if self._may_try_without_repack(failure):
+            if self._may_try_without_repack(failure) or self._may_try_smaller(failure):
                 continue
             delay_s = self._pause_after(failure)
             if delay_s is None:
@@ -267,6 +269,21 @@ class Instance(LifeOwner):
             return False
         log.warning("illegal instruction, trying once with --no-repack model=%s", self.model.id)
         self._repack = False
+        self._update(
+            note="This processor lacks an instruction, so it runs without repacking, a little slower."
+        )
+        return True
+
+    def _may_try_smaller(self, failure: Failure) -> bool:
+        """F13: a load that ran out of memory is tried once more with less."""
+        ran_out = failure.cause in (Cause.MEMORY, Cause.GPU_MEMORY) and self._view.load_s is None
+        found = smaller(self.options, self.model.header, failure.cause) if ran_out else None
+        if found is None or self._shrunk:
+            return False
+        self._shrunk = True
+        self.options, note = found
+        log.warning("out of memory, trying once with less model=%s note=%s", self.model.id, note)
+        self._update(note=note)
         return True
 
     def _pause_after(self, failure: Failure) -> float | None:
@@ -298,19 +315,14 @@ class Instance(LifeOwner):
         log.info("model ready model=%s load_s=%.2f", self.model.id, load_s)
         self._enter(InstanceState.READY, load_s=load_s, progress=None, error=None, advice=None)
 
-    def on_health(self, misses: int, ram_bytes: int | None) -> None:
+    def on_health(self, trouble: str | None, ram_bytes: int | None) -> None:
         """The child was looked at while serving."""
         # Not announced: memory moves all the time, readers see it with the next change or at their next look.
         peak = max(ram_bytes or 0, self._view.peak_ram_bytes or 0) or None
         self._view = replace(self._view, ram_bytes=ram_bytes, peak_ram_bytes=peak)
-        degraded = misses >= self.around.timings.misses_degraded
-        if degraded and self._view.state is InstanceState.READY:
-            self._enter(
-                InstanceState.DEGRADED,
-                error="llama-server runs but does not answer.",
-                advice="Wait; it is restarted if it stays so.",
-            )
-        elif misses == 0 and self._view.state is InstanceState.DEGRADED:
+        if trouble and self._view.state is InstanceState.READY:
+            self._enter(InstanceState.DEGRADED, error=trouble, advice="Wait; it is restarted if it stays so.")
+        elif trouble is None and self._view.state is InstanceState.DEGRADED:
             self._enter(InstanceState.READY, error=None, advice=None)
 
     def on_stopping(self) -> None:

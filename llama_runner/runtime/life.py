@@ -18,16 +18,27 @@ from llama_runner.runtime.argv import LOOPBACK, build_argv
 from llama_runner.runtime.catalogue import ModelFile
 from llama_runner.runtime.diagnosis import Failure
 from llama_runner.runtime.engine import EngineInfo
-from llama_runner.runtime.health import Health, health, is_ours
+from llama_runner.runtime.health import Health, counters, health, is_ours, still_health
 from llama_runner.runtime.output import LogFile, Output, OutputRing, drain, parse_state
 from llama_runner.runtime.states import Surroundings
-from llama_runner.system.processes import PIPE, Child, memory_bytes, scrubbed_environment, spawn, stop
+from llama_runner.runtime.work import WorkWatch
+from llama_runner.system.processes import (
+    PIPE,
+    Child,
+    cpu_seconds,
+    memory_bytes,
+    scrubbed_environment,
+    spawn,
+    stop,
+)
 
 log = logging.getLogger(__name__)
 
 _KEY_BYTES: Final = 32
 # How long the last words of an ended child may take to come out of its pipes, which a grandchild may hold.
 _LAST_WORDS_S: Final = 0.5
+# From giving up its port to its end, for a child that ends in order.
+_CLOSING_S: Final = 2.0
 # A server without open streams ends within a few milliseconds of being asked.
 _FIRST_ASK_S: Final = 1.0
 # Asks a llama-server that speaks the child protocol to end cleanly. Signals would wait for its stdin reader.
@@ -56,8 +67,8 @@ class LifeOwner(Protocol):
         """The child serves, and it is ours."""
         ...
 
-    def on_health(self, misses: int, ram_bytes: int | None) -> None:
-        """The child was looked at while serving."""
+    def on_health(self, trouble: str | None, ram_bytes: int | None) -> None:
+        """The child was looked at while serving; `trouble` says in a sentence what is wrong with it."""
         ...
 
     def on_stopping(self) -> None:
@@ -73,6 +84,7 @@ class _Exited:
 @dataclass(frozen=True, slots=True)
 class _Looked:
     seen: Health
+    still_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,28 +213,36 @@ class Life:
                 case _Verified(ours=True):
                     self._ready = True
                     load_s = seconds(self._around.clock.now_ns(), self._spawned_ns)
-                    self._owner.on_health(0, memory_bytes(child.pid))
+                    self._owner.on_health(None, memory_bytes(child.pid))
                     self._owner.on_ready(load_s)
                 case _Told(progress=float(progress)) if not self._ready:
                     self._owner.on_progress(progress)
-                case _Looked(seen=seen):
-                    if (failure := self._judge_look(seen, child)) is not None:
+                case _Looked():
+                    if (failure := await self._judge_look(event, child)) is not None:
                         return failure
                 case _Told(state=state):
                     log.debug("state told model=%s state=%s", self._owner.model.id, state)
 
-    def _judge_look(self, seen: Health, child: Child) -> Failure | None:
+    async def _judge_look(self, look: _Looked, child: Child) -> Failure | None:
+        if look.seen is Health.CLOSED:
+            # Its own last words say more, if it is about to have some.
+            return None if await child.ends_within(_CLOSING_S) else diagnosis.closed()
         if not self._ready:
             silent_s = seconds(self._around.clock.now_ns(), self._output.last_ns)
             return (
                 diagnosis.stalled(self._around.load_stall_s) if silent_s > self._around.load_stall_s else None
             )
-        self._misses = 0 if seen is Health.READY else self._misses + 1
-        self._owner.on_health(self._misses, memory_bytes(child.pid))
         timings = self._around.timings
-        if self._misses < timings.misses_hung:
-            return None
-        return diagnosis.hung(self._misses * (timings.health_every_s))
+        self._misses = 0 if look.seen is Health.READY else self._misses + 1
+        trouble = None
+        if self._misses >= timings.misses_degraded:
+            trouble = "llama-server runs but does not answer."
+        elif look.still_s >= timings.still_s:
+            trouble = f"llama-server has got nowhere with a request for {look.still_s:.0f} s."
+        self._owner.on_health(trouble, memory_bytes(child.pid))
+        if self._misses >= timings.misses_hung:
+            return diagnosis.hung(self._misses * timings.health_every_s)
+        return diagnosis.stuck(look.still_s) if look.still_s >= 2 * timings.still_s else None
 
     async def _end(self, child: Child) -> None:
         self._owner.on_stopping()
@@ -260,10 +280,30 @@ class Life:
 
     async def _look_after(self, child: Child) -> None:
         await self._look_until_ready(child)
-        timings = self._around.timings
+        timings, work = self._around.timings, WorkWatch()
         while True:
             await self._pause(timings.health_every_s)
-            self._events.put_nowait(_Looked(await self._look()))
+            seen = await still_health(
+                self._around.http,
+                self.url,
+                pid=child.pid,
+                port=self.port,
+                timeout_s=timings.health_timeout_s,
+            )
+            still_s = await self._still_s(work, child) if seen is Health.READY else 0.0
+            self._events.put_nowait(_Looked(seen, still_s))
+
+    async def _still_s(self, work: WorkWatch, child: Child) -> float:
+        """How long the child has got nowhere with what it works on, as far as it tells."""
+        if "--metrics" not in self._owner.engine.flags:
+            return 0.0
+        told = await counters(
+            self._around.http,
+            self.url,
+            api_key=self.api_key,
+            timeout_s=self._around.timings.health_timeout_s,
+        )
+        return work.still_s(self._around.clock.now_ns(), told, cpu_seconds(child.pid))
 
     async def _look_until_ready(self, child: Child) -> None:
         timings = self._around.timings

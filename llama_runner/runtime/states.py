@@ -45,6 +45,7 @@ class InstanceSnapshot:
         engine: The name of what runs it.
         gpu_layers: Layers that were planned for graphics cards; None where there are none.
         unload_in_s: Until it is unloaded for want of work; None for never, or while it works.
+        note: What is not as it was asked for, one sentence.
     """
 
     id: str
@@ -68,6 +69,7 @@ class InstanceSnapshot:
     profile: str | None = None
     engine: str | None = None
     gpu_layers: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Timings:
         health_timeout_s: After which a look counts as missed.
         misses_degraded: Misses in a row that make it degraded.
         misses_hung: Misses in a row after which it is ended and the restart policy decides.
+        still_s: Work that stands still for so long makes it degraded, for twice as long ends it.
     """
 
     poll_first_s: float = 0.05
@@ -101,6 +104,7 @@ class Timings:
     health_timeout_s: float = 2.0
     misses_degraded: int = 3
     misses_hung: int = 6
+    still_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,3 +112,12 @@ def memory_bytes(pid: int) -> int | None:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Processor time the process has used so far, in itself and in the system; None when it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return float(times.user + times.system)

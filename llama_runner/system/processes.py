@@ -20,6 +20,7 @@ from llama_runner.system.exits import describe_exit, is_illegal_instruction, is_
 from llama_runner.system.identity import (
     ListenerInfo,
     ProcessIdentity,
+    cpu_seconds,
     identity,
     is_same,
     listener_of,
@@ -39,6 +40,7 @@ __all__ = (
     "Child",
     "ListenerInfo",
     "ProcessIdentity",
+    "cpu_seconds",
     "describe_exit",
     "identity",
     "is_illegal_instruction",

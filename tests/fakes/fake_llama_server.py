@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "signal": None,  # end by this signal while loading ...
     "signal_unless": None,  # ... unless this argument was given
     "crash_after_ready_s": None,  # then SIGSEGV
+    "dies_saying": None,  # a line written once ready, before it ends with code 1
     "ignore_term": False,
     "protocol": True,  # speak the child protocol on stdin and stdout
     "progress": [0.0, 1.0],
@@ -32,6 +33,10 @@ DEFAULTS: dict[str, Any] = {
     "alias": None,  # claim to be another model
     "open": False,  # ask nobody for a key
     "deaf_after_ready": False,  # accept, never answer
+    "stuck_after_ready": False,  # works on a request for ever, and says so
+    "closes_on_term": False,  # on SIGTERM give up the port, and stay
+    "needs_at_most": None,  # context tokens or GPU layers beyond which memory is not enough ...
+    "stderr_beyond": [],  # ... and what it says then, before it ends with code 1
 }
 
 HELP = """\
@@ -50,6 +55,7 @@ HELP = """\
 --ui,  --webui, --no-ui, --no-webui     whether to enable the Web UI
 --slots, --no-slots                     expose slots monitoring endpoint
 --cors-origins ORIGINS                  comma-separated list of allowed origins
+--metrics                               enable prometheus compatible metrics endpoint
 --sse-ping-interval N                   server SSE ping interval in seconds
 --log-colors [on|off|auto]              Set colored logging
 """
@@ -97,7 +103,14 @@ class _Server(ThreadingHTTPServer):
         self.plan = plan
         self.alias = plan["alias"] or alias
         self.ready = threading.Event()
+        self.closed = threading.Event()
         super().__init__(address, _Handler)
+
+    def give_up_the_port(self) -> None:
+        """Answer nobody any more, new or known, and stay."""
+        self.closed.set()
+        self.shutdown()
+        self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
@@ -108,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.server.closed.is_set():
+            self.close_connection = True
+            return
         if self.server.ready.is_set() and self.server.plan["deaf_after_ready"] and self.path == "/health":
             threading.Event().wait()
         if not self.server.ready.is_set():
@@ -116,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"status": "ok"})
         elif not self._allowed():
             self._answer(401, {"error": {"message": "Invalid API Key", "code": 401}})
+        elif self.path == "/metrics":
+            self._say(f"llamacpp:requests_processing {int(self.server.plan['stuck_after_ready'])}\n")
         elif self.path == "/props":
             self._answer(200, {"model_alias": self.server.alias, "environment": dict(os.environ)})
         else:
@@ -126,9 +144,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.plan["open"] or self.headers.get("Authorization") == f"Bearer {key}"
 
     def _answer(self, status: int, document: Any) -> None:
-        body = json.dumps(document).encode()
+        self._say(json.dumps(document), status, "application/json")
+
+    def _say(self, text: str, status: int = 200, content_type: str = "text/plain") -> None:
+        body = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -151,15 +172,29 @@ def _flood(count: int) -> None:
     sys.stderr.flush()
 
 
-def _misbehave(plan: dict[str, Any], argv: list[str]) -> None:
+def _asked(argv: list[str]) -> int:
+    """GPU layers, else context tokens, that it was started with."""
+    for flag in ("--n-gpu-layers", "--ctx-size"):
+        if flag in argv:
+            return int(argv[argv.index(flag) + 1])
+    return 1 << 30
+
+
+def _misbehave(plan: dict[str, Any], argv: list[str], server: _Server) -> None:
     for line in plan["stderr"]:
         _say(line)
+    if plan["closes_on_term"]:
+        signal.signal(signal.SIGTERM, lambda number, frame: server.give_up_the_port())
     if plan["ignore_term"]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if plan["grandchild"]:
         subprocess.Popen(["sleep", "300"])
     if plan["signal"] is not None and plan["signal_unless"] not in argv:
         os.kill(os.getpid(), plan["signal"])
+    if plan["needs_at_most"] is not None and _asked(argv) > plan["needs_at_most"]:
+        for line in plan["stderr_beyond"]:
+            _say(line)
+        os._exit(1)
     if plan["exit_code"] is not None:
         threading.Event().wait(plan["exit_after_s"])
         sys.stderr.flush()
@@ -174,7 +209,7 @@ def _serve(plan: dict[str, Any], argv: list[str]) -> NoReturn:
         _say(f"E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: {port}")
         os._exit(1)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    _misbehave(plan, argv)
+    _misbehave(plan, argv, server)
     if plan["protocol"]:
         for value in plan["progress"]:
             _state("loading", {"stages": ["text_model"], "current": "text_model", "value": value})
@@ -186,6 +221,9 @@ def _serve(plan: dict[str, Any], argv: list[str]) -> NoReturn:
     if plan["protocol"]:
         _state("ready")
         threading.Thread(target=_watch_stdin, daemon=True).start()
+    if plan["dies_saying"] is not None:
+        _say(plan["dies_saying"])
+        os._exit(1)
     if plan["crash_after_ready_s"] is not None:
         threading.Event().wait(plan["crash_after_ready_s"])
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -28,9 +29,10 @@ from llama_runner.core.load_options import LoadOptions
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
 from llama_runner.runtime.instance import InstanceState, Timings
+from llama_runner.system.processes import cpu_seconds
 from tests.fakes.fake_llama_server import fake_engine, starts
 from tests.fakes.waiting import is_gone, until
-from tests.integration.runtime_support import open_manager, put_models, until_state
+from tests.integration.runtime_support import FAST, open_manager, put_models, until_state
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake engine is a shell script")
 
@@ -240,6 +242,13 @@ async def test_f5_a_crash_loop_ends_after_three_tries(tmp_path: Path) -> None:
         failed = await until_state(manager, InstanceState.FAILED)
         assert "SIGSEGV" in (failed.error or "")
         assert len(starts(engine)) == 3
+        used_s = cpu_seconds(os.getpid())
+        await asyncio.sleep(0.3)
+        assert (cpu_seconds(os.getpid()) or 0) - (used_s or 0) < 0.2, "it spins"
+        # A person's own load begins anew.
+        await manager.load("a")
+        assert (await manager.ensure_ready("a")).state is InstanceState.READY
+        assert len(starts(engine)) == 4
 
 
 @pytest.mark.parametrize("ready", [False, True])
@@ -358,15 +367,47 @@ async def test_f11_a_server_that_is_not_the_one_we_started_is_never_used(
             manager.access("i1")
 
 
-async def test_f13_running_out_of_memory_is_told_with_advice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "fits", "line", "told"),
+    [
+        (
+            {"context_length": 4096},
+            2048,
+            "failed to allocate CPU buffer",
+            "There was no room for a context of 4096 tokens, so it has 2048.",
+        ),
+        (
+            {"gpu_layers": 2},
+            1,
+            "cudaMalloc failed: out of memory",
+            "The graphics card had no room for 2 layers, so it holds 1.",
+        ),
+    ],
+)
+async def test_f13_a_load_that_ran_out_of_memory_is_tried_once_more_with_less(
+    tmp_path: Path, asked: dict[str, int], fits: int, line: str, told: str
+) -> None:
+    plan = {"needs_at_most": fits, "stderr_beyond": [line, "exiting due to model loading error"]}
+    engine = fake_engine(tmp_path / "engine", plan)
+    async with open_manager(tmp_path, engine) as manager:
+        ready = await manager.ensure_ready("a", LoadOptions.model_validate(asked))
+        assert ready.note == told
+        first, second = starts(engine)
+        assert str(*asked.values()) in first
+        assert str(fits) in second
+
+
+async def test_f13_a_load_that_runs_out_of_memory_again_is_told_with_advice(tmp_path: Path) -> None:
     plan = {
         "exit_code": 1,
         "stderr": ["cudaMalloc failed: out of memory", "exiting due to model loading error"],
     }
-    async with open_manager(tmp_path, fake_engine(tmp_path / "engine", plan)) as manager:
-        with pytest.raises(EngineError, match="ran out of memory") as caught:
-            await manager.ensure_ready("a")
-        assert "smaller context" in caught.value.hint
+    engine = fake_engine(tmp_path / "engine", plan)
+    async with open_manager(tmp_path, engine) as manager:
+        with pytest.raises(EngineError, match="ran out of memory on the graphics card") as caught:
+            await manager.ensure_ready("a", LoadOptions(context_length=4096))
+        assert "fewer GPU layers or less context" in caught.value.hint
+        assert len(starts(engine)) == 2
 
 
 async def test_f14_a_child_killed_by_the_system_is_not_started_again(tmp_path: Path) -> None:
@@ -378,6 +419,45 @@ async def test_f14_a_child_killed_by_the_system_is_not_started_again(tmp_path: P
         assert "The system ended llama-server while running" in (failed.error or "")
         assert failed.advice
         assert len(starts(engine)) == 1
+
+
+@pytest.mark.parametrize("ready", [False, True])
+async def test_f15_a_lost_gpu_is_told_with_advice_and_no_loop(tmp_path: Path, ready: bool) -> None:
+    line = "CUDA error: device lost"
+    plan = {"dies_saying": line} if ready else {"exit_code": 1, "stderr": [line]}
+    engine = fake_engine(tmp_path / "engine", plan)
+    async with open_manager(tmp_path, engine) as manager:
+        await manager.load("a")
+        failed = await until_state(manager, InstanceState.FAILED)
+        assert failed.error and failed.error.startswith("llama-server lost the GPU")
+        assert "GPU driver" in (failed.advice or "")
+        assert len(starts(engine)) == 1
+
+
+async def test_f4_a_request_that_gets_nowhere_makes_it_degraded_and_then_ends_it(tmp_path: Path) -> None:
+    """It answers /health all the while, as a llama-server does whose computing thread hangs."""
+    timings = replace(FAST, still_s=0.5)
+    engine = fake_engine(tmp_path / "engine", {"stuck_after_ready": True}, {})
+    async with open_manager(tmp_path, engine, timings=timings) as manager:
+        first = await manager.ensure_ready("a")
+        degraded = await until_state(manager, InstanceState.DEGRADED)
+        assert "got nowhere with a request" in (degraded.error or "")
+        assert degraded.pid == first.pid
+        ended = await until_state(manager, InstanceState.BACKOFF)
+        assert "got nowhere with a request" in (ended.error or "")
+        assert (await manager.ensure_ready("a")).state is InstanceState.READY
+
+
+async def test_a_child_that_gave_up_its_port_and_stays_is_ended_at_once(tmp_path: Path) -> None:
+    """A llama-server told to end by somebody else while it works; five looks are not waited for."""
+    engine = fake_engine(tmp_path / "engine", {"closes_on_term": True}, {})
+    timings = replace(FAST, misses_degraded=1000, misses_hung=1000)
+    async with open_manager(tmp_path, engine, timings=timings) as manager:
+        first = await manager.ensure_ready("a")
+        os.kill(first.pid or 0, signal.SIGTERM)
+        ended = await until_state(manager, InstanceState.BACKOFF)
+        assert "asked to end by somebody else" in (ended.error or "")
+        assert is_gone(first.pid or 0)
 
 
 async def test_an_illegal_instruction_is_tried_once_without_repacking(tmp_path: Path) -> None:

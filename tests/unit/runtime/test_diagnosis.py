@@ -15,7 +15,15 @@ S = 1_000_000_000
     ("returncode", "lines", "cause"),
     [
         (1, ["E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 1"], Cause.PORT),
-        (1, ["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"], Cause.MEMORY),
+        (
+            1,
+            ["ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory"],
+            Cause.GPU_MEMORY,
+        ),
+        (1, ["ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory"], Cause.GPU_MEMORY),
+        (1, ["E alloc_tensor_range: failed to allocate Vulkan0 buffer of size 5"], Cause.GPU_MEMORY),
+        (1, ["E alloc_tensor_range: failed to allocate CUDA_Host buffer of size 5"], Cause.MEMORY),
+        (1, ["ggml_aligned_malloc: insufficient memory (attempted to allocate 9 MB)"], Cause.MEMORY),
         (
             1,
             [
@@ -73,6 +81,8 @@ def test_what_has_no_exit_code_is_explained_too() -> None:
     for failure in (
         diagnosis.stalled(300),
         diagnosis.hung(30),
+        diagnosis.stuck(120),
+        diagnosis.closed(),
         diagnosis.stranger(),
         diagnosis.not_started("/x", OSError(8, "Exec format error")),
     ):

@@ -213,6 +213,14 @@ class PinRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedStep:
+    """A step of a route that did not answer a request, and why, one sentence."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProxiedRequest:
     """One request that went through the proxy; None where it never came to that.
 
@@ -223,6 +231,11 @@ class ProxiedRequest:
         first_byte_s: From arrival to the first byte of the answer.
         own_s: Of that, what neither queue, load nor engine took.
         outcome: "running", "done", "failed", "refused" or "client left".
+        step: Who answered, or was asked last: "local" or a server's address.
+        tried: The steps of its route before that one.
+        prefill_s: The engine's own time for the prompt.
+        decode_s: The engine's own time for the output.
+        warning: What is wrong with the context, in words.
     """
 
     number: int
@@ -240,6 +253,13 @@ class ProxiedRequest:
     total_s: float | None
     bytes_sent: int
     error: str | None
+    step: str | None = None
+    tried: tuple[TriedStep, ...] = ()
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +267,41 @@ class RequestList:
     """The newest requests through the proxy, oldest first."""
 
     requests: tuple[ProxiedRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStep:
+    """One model that a route leads to.
+
+    Attributes:
+        target: As the settings name it.
+        where: "local", or the address of a server.
+        passed_over: Its server failed again and again; it is tried every few seconds.
+        answered_s: How long it took to answer a test; None when it was not tested or did not.
+        problem: Why it could not answer now, and what to do; None when nothing is known against it.
+    """
+
+    target: str
+    where: str
+    passed_over: bool = False
+    answered_s: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A name that programs may ask for, and its steps in the order tried."""
+
+    name: str
+    steps: tuple[RouteStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteList:
+    """All routes, and the servers whose models are offered as model@server."""
+
+    routes: tuple[Route, ...]
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.errors import ServiceError, StorageError
 from llama_runner.core.paths import Home
 from llama_runner.core.tasks import TaskOwner
-from llama_runner.net.client import open_http
+from llama_runner.net.client import Timeouts, open_http
 from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import port_of_socket
 from llama_runner.runtime.engine import EngineProbes
@@ -40,6 +40,7 @@ from llama_runner.service.listener import allowed_hosts, claim_control_port, url
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
 from llama_runner.service.owner import watch_owner
 from llama_runner.service.proxies import Proxies
+from llama_runner.service.remote_host import KnownServers
 from llama_runner.service.server import HttpServer
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 
 # 256 bits (safety R1).
 TOKEN_BYTES: Final = 32
+# Safety 3.2: a server that takes longer to accept a connection is asked no longer, another may be.
+TIMEOUTS: Final = Timeouts(connect_s=3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ async def _serve(
         stack.callback(listener.close)
         if orphans := await asyncio.to_thread(end_orphans, home):
             state.notice(f"{orphans} processes that a killed service had left behind were ended.")
-        http = await stack.enter_async_context(open_http())
+        servers = KnownServers(home, SystemClock())
+        http = await stack.enter_async_context(open_http(TIMEOUTS, pin_of=servers.tls_pin_of))
         stack.push_async_callback(tasks.close)
         manager = RuntimeManager(
             config=config.app,
@@ -149,6 +153,8 @@ async def _serve(
             wanted=lambda: wanted_addresses(config.app().proxy, options.proxy),
             fixed=options.proxy,
             manager=manager,
+            servers=servers,
+            settings=lambda: config.app().proxy,
             http=http,
             clock=SystemClock(),
             state=state,

@@ -42,6 +42,7 @@ class RuntimeHost:
         self._clock = clock
         self._tasks = tasks
         self._files: tuple[OfferedModel, ...] = ()
+        self._ids: frozenset[str] = frozenset()
         self._looked_ns: int | None = None
         self._contexts: dict[str, int | None] = {}
 
@@ -53,6 +54,10 @@ class RuntimeHost:
         urls = {snapshot.url for snapshot in running.values()}
         self._contexts = {url: length for url, length in self._contexts.items() if url in urls}
         return [self._running(model, running.get(model.id)) for model in self._files]
+
+    def has(self, model_id: str) -> bool:
+        """Whether it is one of those that were offered last."""
+        return model_id in self._ids
 
     @asynccontextmanager
     async def use(self, model_id: str) -> AsyncIterator[Upstream]:
@@ -85,6 +90,7 @@ class RuntimeHost:
         modified = await asyncio.to_thread(_modified, usable)
         # Made once per look and not per request: it hashes what tells each file from others.
         self._files = tuple(_offered(file, modified.get(file.id, 0.0)) for file in usable)
+        self._ids = frozenset(model.id for model in self._files)
         self._looked_ns = now_ns
 
     async def _learn_context(self, model_id: str, used: InUse) -> None:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import ConfigError, PortInUseError
+from llama_runner.core.settings import ProxySettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
@@ -30,6 +31,8 @@ from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.addresses import NOT_WANTED, Address, Listening, ProxyAddresses
 from llama_runner.service.listener import allowed_hosts, busy_sentence, url_host
 from llama_runner.service.model_host import RuntimeHost
+from llama_runner.service.remote_host import KnownServers, RemoteHost
+from llama_runner.service.routes import RoutedHost
 from llama_runner.service.server import CLOSE_LIMIT_S, HttpServer
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import listener_of
@@ -57,6 +60,7 @@ class Proxies:
     Args:
         wanted: Where each dialect is to listen, as the settings and the command line say now.
         fixed: What the command line said.
+        servers: Other places to ask, as far as `settings` names them.
         state: Gets what became of each dialect, and notices.
     """
 
@@ -66,18 +70,27 @@ class Proxies:
         wanted: Callable[[], ProxyAddresses],
         fixed: ProxyAddresses,
         manager: RuntimeManager,
+        servers: KnownServers,
+        settings: Callable[[], ProxySettings],
         http: httpx.AsyncClient,
         clock: Clock,
         state: ServiceState,
     ) -> None:
         self._tasks = TaskOwner()
         # One for all listeners, whichever come and go: queues and counts are the models', not a port's.
+        self.host = RoutedHost(
+            RuntimeHost(manager, http=http, clock=clock, tasks=self._tasks),
+            RemoteHost(servers, chosen=lambda: settings().servers, http=http, clock=clock, tasks=self._tasks),
+            settings=settings,
+        )
         shared = Relays(
-            host=RuntimeHost(manager, http=http, clock=clock, tasks=self._tasks),
+            host=self.host,
             http=http,
             clock=clock,
             admission=Admission(clock=clock),
             requests=state.requests,
+            settings=settings,
+            breakers=self.host.breakers,
         )
         self._wanted = wanted
         self._state = state

@@ -8,6 +8,7 @@ from llama_runner.control.values import (
     ProxiedRequest,
     ProxyFace,
     ServedModel,
+    TriedStep,
 )
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
@@ -103,4 +104,11 @@ def request_view(record: RequestRecord) -> ProxiedRequest:
         total_s=record.total_s,
         bytes_sent=record.bytes_sent,
         error=record.error,
+        step=record.step,
+        tried=tuple(TriedStep(one.where, one.why) for one in record.tried),
+        prefill_s=record.prefill_s,
+        decode_s=record.decode_s,
+        prompt_tokens=record.prompt_tokens,
+        output_tokens=record.output_tokens,
+        warning=record.warning,
     )

@@ -1,0 +1,146 @@
+"""All that programs may ask for: models here, models of chosen servers, and names that lead to either."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from llama_runner.control.values import Route, RouteList, RouteStep
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError, UnsupportedError
+from llama_runner.core.settings import ProxySettings, RouteEntry
+from llama_runner.proxy.breaker import Breakers
+from llama_runner.proxy.host import LOCAL, OfferedModel, Step, Upstream
+from llama_runner.proxy.routing import named
+from llama_runner.service.model_host import RuntimeHost
+from llama_runner.service.remote_host import RemoteHost
+
+
+class RoutedHost:
+    """Implements `proxy.host.ModelHost` over both.
+
+    A step without a server is a model of this machine; routes don't lead to routes.
+
+    Attributes:
+        breakers: Of the servers, as the proxy uses them.
+    """
+
+    def __init__(
+        self, local: RuntimeHost, remote: RemoteHost, *, settings: Callable[[], ProxySettings]
+    ) -> None:
+        self.breakers = Breakers()
+        self._local = local
+        self._remote = remote
+        self._settings = settings
+
+    async def offered(self) -> Sequence[OfferedModel]:
+        """The models here, then the routes, then what the chosen servers have. A route hides a model."""
+        local, remote = await self._local.offered(), await self._remote.offered()
+        known = {model.id: model for model in (*remote, *local)}
+        routes = {
+            name: await self._route(name, entry, local, known)
+            for name, entry in self._settings().routes.items()
+            if entry.steps
+        }
+        return [
+            *(model for model in local if model.id not in routes),
+            *routes.values(),
+            *(model for model in remote if model.id not in routes),
+        ]
+
+    @asynccontextmanager
+    async def use(self, model_id: str) -> AsyncIterator[Upstream]:
+        """Have it ready. A route is its first model here, or its first step when all are elsewhere."""
+        target = await self._target(model_id)
+        if target.where == LOCAL:
+            async with self._local.use(target.target) as upstream:
+                yield upstream
+        else:
+            yield await self._remote.upstream(target.target)
+
+    def keep(self, model_id: str, idle_s: float | None) -> None:
+        """How long a model here stays without work; of others nothing is kept."""
+        if self._local.has(model_id):
+            self._local.keep(model_id, idle_s)
+            return
+        entry = self._settings().routes.get(model_id)
+        for text in entry.steps if entry is not None else ():
+            if self._local.has(text):
+                self._local.keep(text, idle_s)
+                return
+
+    async def changed(self, limit_s: float) -> None:
+        """Until a model here changed."""
+        await self._local.changed(limit_s)
+
+    async def unload(self, model_id: str) -> None:
+        """Take a model here out of memory. Raises UnsupportedError for those of other servers."""
+        target = await self._target(model_id)
+        if target.where != LOCAL:
+            raise UnsupportedError(f"{target.target} is not in this machine's memory.", "Unload it there.")
+        await self._local.unload(target.target)
+
+    async def routes(self) -> RouteList:
+        """Every route and where it leads."""
+        settings, local = self._settings(), await self._local.offered()
+        found = [
+            Route(name, tuple(map(self._view, await self._steps(entry, local))))
+            for name, entry in settings.routes.items()
+        ]
+        return RouteList(tuple(found), settings.servers)
+
+    async def test(self, name: str) -> Route:
+        """Ask every step of a route whether it could answer. Raises NotFoundError."""
+        entry = self._settings().routes.get(name)
+        if entry is None:
+            raise NotFoundError(f"There is no route {name[:100]!r}.", "See `routes list`.")
+        local = await self._local.offered()
+        steps = await self._steps(entry, local)
+        return Route(name, tuple(await asyncio.gather(*(self._tested(step, local) for step in steps))))
+
+    async def _tested(self, step: Step, local: Sequence[OfferedModel]) -> RouteStep:
+        view = self._view(step)
+        if step.where == LOCAL:
+            there = named(local, step.target) is not None
+            return replace(view, problem="" if there else "There is no such model here.")
+        try:
+            return replace(view, answered_s=await self._remote.test(step.target))
+        except LlamaRunnerError as error:
+            return replace(view, problem=str(error))
+
+    def _view(self, step: Step) -> RouteStep:
+        return RouteStep(step.target, step.where, passed_over=self.breakers.is_open(step.where))
+
+    async def _route(
+        self,
+        name: str,
+        entry: RouteEntry,
+        local: Sequence[OfferedModel],
+        known: Mapping[str, OfferedModel],
+    ) -> OfferedModel:
+        """A route as a model: described as the first of its steps that is known."""
+        steps = await self._steps(entry, local)
+        names = [f"{step.target.rpartition('@')[0]}@{step.where}" for step in steps]
+        found = (known.get(step.target) or known.get(there) for step, there in zip(steps, names, strict=True))
+        like = next(filter(None, found), OfferedModel(name, "", 0, 0.0, capabilities=("completion", "tools")))
+        digest = hashlib.sha256(f"{name}\0{like.digest}".encode(errors="replace")).hexdigest()
+        return replace(like, id=name, digest=digest, steps=tuple(steps))
+
+    async def _steps(self, entry: RouteEntry, local: Sequence[OfferedModel]) -> list[Step]:
+        return [await self._step(text, local) for text in entry.steps]
+
+    async def _step(self, text: str, local: Sequence[OfferedModel]) -> Step:
+        here = named(local, text)
+        if here is not None or "@" not in text:
+            return Step(text if here is None else here.id)
+        return await self._remote.step(text)
+
+    async def _target(self, model_id: str) -> Step:
+        """Where a name leads, when something is to be done with one model."""
+        if self._local.has(model_id):
+            return Step(model_id)
+        entry = self._settings().routes.get(model_id)
+        if entry is not None and entry.steps:
+            steps = await self._steps(entry, await self._local.offered())
+            return next((step for step in steps if step.where == LOCAL), steps[0])
+        return await self._remote.step(model_id) if "@" in model_id else Step(model_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from llama_runner.control.runfile import AlreadyRunningError
+from llama_runner.control.settings import SettingsChange, SettingsChanged, SettingsState
 from llama_runner.control.values import (
     API_PREFIX,
     MAX_WAIT_S,
@@ -21,6 +22,7 @@ from llama_runner.control.values import (
     KeepRequest,
     LoadRequest,
     LogChunk,
+    LoginLink,
     ModelList,
     PinRequest,
     Plan,
@@ -140,14 +142,21 @@ class ControlClient:
         """The llama-server the service would start."""
         return await self._get(EngineInfo, "engine")
 
-    async def settings(self) -> dict[str, Any]:
-        """The settings the service works with, as plain JSON."""
-        content = await self._request("GET", "settings")
-        try:
-            settings = json.loads(content)
-        except ValueError as error:
-            raise errors.ServiceError("The service sent settings that are no JSON.", "Restart it.") from error
-        return settings if isinstance(settings, dict) else {}
+    async def settings(self) -> SettingsState:
+        """The settings the service works with, and what is wrong in their files."""
+        return await self._get(SettingsState, "settings")
+
+    async def change_settings(self, changes: Mapping[str, Any]) -> SettingsChanged:
+        """Give settings new values by dotted name: all of them or none."""
+        return await self._ask(SettingsChanged, "PATCH", "settings", body=to_json(SettingsChange(changes)))
+
+    async def service_log(self, *, after: int | None = None) -> LogChunk:
+        """The end of the program's log, or what was written behind position `after`."""
+        return await self._get(LogChunk, "logs" if after is None else f"logs?after={after}")
+
+    async def login_link(self) -> LoginLink:
+        """A link that lets one browser in, once."""
+        return await self._ask(LoginLink, "POST", "login-links")
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[None]:

@@ -35,6 +35,7 @@ from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.runtime.orphans import end_orphans
 from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, wanted_addresses
 from llama_runner.service.api import ControlApi
+from llama_runner.service.browser import LOGIN_PATH, Browsers
 from llama_runner.service.engine import describe_engine
 from llama_runner.service.listener import allowed_hosts, claim_control_port, url_host
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
@@ -42,6 +43,7 @@ from llama_runner.service.owner import watch_owner
 from llama_runner.service.proxies import Proxies
 from llama_runner.service.remote_host import KnownServers
 from llama_runner.service.server import HttpServer
+from llama_runner.service.sockets import LiveSocket
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
 from llama_runner.system.locks import FileLock
@@ -159,11 +161,21 @@ async def _serve(
             clock=SystemClock(),
             state=state,
         )
-        api = _control_app(config, manager, state, tasks, proxies)
+        browsers = Browsers(url=url, port=port, clock=SystemClock())
+        api = _control_app(home, config, manager, state, tasks, proxies, browsers)
         hosts = allowed_hosts(host, port)
-        # The token is random: a client left over from an earlier service must not lock out those of this one.
-        gate = RequestGate(api, allowed_hosts=lambda: hosts, token=token, max_failures=None)
-        server = HttpServer(gate, listener)
+        origins = frozenset(f"http://{name}" for name in hosts)
+        gate = RequestGate(
+            api,
+            allowed_hosts=lambda: hosts,
+            token=token,
+            public_paths=frozenset({LOGIN_PATH}),
+            allowed_origins=lambda: origins,
+            session=browsers.admits,
+            # The token is random: a client left over from an earlier service must not lock out those of this.
+            max_failures=None,
+        )
+        server = HttpServer(gate, listener, websockets=LiveSocket)
         serving = tasks.start(server.run_until_stopped(), name="control-api")
         stack.enter_context(_stop_on_signals(state))
         stack.enter_context(_published(home, url, token))
@@ -183,12 +195,20 @@ async def _serve(
 
 
 def _control_app(
-    config: LiveConfig, manager: RuntimeManager, state: ServiceState, tasks: TaskOwner, proxies: Proxies
+    home: Home,
+    config: LiveConfig,
+    manager: RuntimeManager,
+    state: ServiceState,
+    tasks: TaskOwner,
+    proxies: Proxies,
+    browsers: Browsers,
 ) -> ASGIApp:
     probes = EngineProbes()
     return ControlApi(
         manager=manager,
         state=state,
+        home=home,
+        browsers=browsers,
         config=config.app,
         engine=lambda: describe_engine(config.app().runtime, demo=state.demo, probes=probes),
         tasks=tasks,

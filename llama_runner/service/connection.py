@@ -75,6 +75,10 @@ class BoundedRequests(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Another protocol has the connection now, with limits of its own."""
+        if event.http_version != b"1.1":
+            # uvicorn would pass it on as HTTP/1.1 (W7).
+            self.send_400_response("Only HTTP/1.1 is spoken here.")
+            return
         self._forget()
         super().handle_websocket_upgrade(event)
 

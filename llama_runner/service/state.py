@@ -5,6 +5,7 @@ import logging
 from typing import Final
 
 from llama_runner.core.clock import Clock, seconds
+from llama_runner.core.errors import ServiceError
 from llama_runner.proxy.records import RequestLog
 from llama_runner.service.addresses import NOT_WANTED
 
@@ -49,6 +50,11 @@ class ServiceState:
     def closing(self) -> bool:
         """Whether new work is refused."""
         return self.stop_requested.is_set()
+
+    def refuse_when_closing(self) -> None:
+        """Raises ServiceError when no new work is taken any more."""
+        if self.closing:
+            raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
 
     @property
     def uptime_s(self) -> float:

@@ -1,6 +1,7 @@
 """The control API behind its gate, on a real port, with a runtime that does what a test wants."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from llama_runner.control.values import EngineInfo
 from llama_runner.core import errors
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.load_options import LoadOptions
+from llama_runner.core.paths import home_at
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.client import open_http
@@ -25,6 +27,7 @@ from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.memory import MIB, LoadPlan, MemoryNeed, RoomPlan
 from llama_runner.runtime.states import InstanceSnapshot, InstanceState
 from llama_runner.service.api import ControlApi
+from llama_runner.service.browser import Browsers
 from llama_runner.service.listener import allowed_hosts
 from llama_runner.service.server import HttpServer
 from llama_runner.service.state import ServiceState
@@ -74,9 +77,10 @@ class FakeRuntime:
 
     async def wait_change(self, after: int, timeout_s: float) -> int:
         if after >= self.revision:
-            async with asyncio.timeout(timeout_s):
-                await self.changed.wait()
-            self.revision += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self.changed.wait()
+                self.revision += 1
         return self.revision
 
     def access(self, instance_id: str) -> tuple[str, str]:
@@ -117,18 +121,25 @@ class Served:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[Served]:
+async def served(home: Path) -> AsyncIterator[Served]:
     state = ServiceState(owned=True, keep=False, demo=False, clock=SystemClock())
     runtime, tasks = FakeRuntime(), TaskOwner()
     listener = listen_tcp("127.0.0.1", 0)
     port = port_of_socket(listener)
+    url = f"http://127.0.0.1:{port}"
     api = ControlApi(
-        manager=runtime, state=state, config=AppConfig, engine=_engine, tasks=tasks, follow=_follow
+        manager=runtime,
+        state=state,
+        home=home_at(home),
+        config=AppConfig,
+        engine=_engine,
+        tasks=tasks,
+        follow=_follow,
+        browsers=Browsers(url=url, port=port, clock=SystemClock()),
     ).app()
     hosts = allowed_hosts("127.0.0.1", port)
     gate = RequestGate(api, allowed_hosts=lambda: hosts, token=TOKEN, max_failures=None)
     server = HttpServer(gate, listener)
-    url = f"http://127.0.0.1:{port}"
     async with asyncio.TaskGroup() as group, open_http() as http:
         group.create_task(server.run_until_stopped())
         try:
@@ -139,8 +150,8 @@ async def served() -> AsyncIterator[Served]:
     await tasks.close()
 
 
-async def test_every_call_arrives_as_it_was_meant() -> None:
-    async with served() as s:
+async def test_every_call_arrives_as_it_was_meant(home: Path) -> None:
+    async with served(home) as s:
         (instance,) = (await s.client.instances()).instances
         assert (instance.id, instance.model, instance.state, instance.pid) == ("i1", "m", "ready", 7)
         assert instance.started_utc == "2026-01-02T00:00:00+00:00"
@@ -151,7 +162,7 @@ async def test_every_call_arrives_as_it_was_meant() -> None:
         assert (await s.client.access("i1")).api_key == "key"
         assert (await s.client.log("i1", after=4)).lines == ("line 4",)
         assert (await s.client.engine()).path == "/llama-server"
-        assert (await s.client.settings())["stress"]["concurrency"] == 4
+        assert (await s.client.settings()).settings["stress"]["concurrency"] == 4
         plan = await s.client.plan("m")
         assert (plan.model, plan.fits, plan.load_s, plan.measured) == ("m", True, 1.5, False)
         assert (await s.client.pin("i1", True)).pinned
@@ -163,8 +174,8 @@ async def test_every_call_arrives_as_it_was_meant() -> None:
         assert s.state.keep
 
 
-async def test_a_waiting_request_is_answered_by_the_change_not_before() -> None:
-    async with served() as s, asyncio.TaskGroup() as group:
+async def test_a_waiting_request_is_answered_by_the_change_not_before(home: Path) -> None:
+    async with served(home) as s, asyncio.TaskGroup() as group:
         assert (await s.client.instances(after=2, wait_s=30)).revision == 3
         waiting = group.create_task(s.client.instances(after=3, wait_s=30))
         await s.client.health()
@@ -173,8 +184,8 @@ async def test_a_waiting_request_is_answered_by_the_change_not_before() -> None:
         assert (await waiting).revision == 4
 
 
-async def test_a_closing_service_takes_no_new_work_and_lets_nobody_wait() -> None:
-    async with served() as s, asyncio.TaskGroup() as group:
+async def test_a_closing_service_takes_no_new_work_and_lets_nobody_wait(home: Path) -> None:
+    async with served(home) as s, asyncio.TaskGroup() as group:
         waiting = group.create_task(s.client.instances(after=3, wait_s=30))
         await s.client.health()
         await s.client.shutdown()
@@ -202,9 +213,9 @@ async def test_a_closing_service_takes_no_new_work_and_lets_nobody_wait() -> Non
     ],
 )
 async def test_an_expected_error_keeps_its_kind_and_its_sentences(
-    error: errors.LlamaRunnerError, status: int
+    home: Path, error: errors.LlamaRunnerError, status: int
 ) -> None:
-    async with served() as s:
+    async with served(home) as s:
         s.runtime.fail = lambda: error
         assert (await s.raw("GET", "models")).status_code == status
         with pytest.raises(type(error)) as caught:
@@ -213,10 +224,11 @@ async def test_an_expected_error_keeps_its_kind_and_its_sentences(
 
 
 async def test_an_unexpected_error_tells_the_client_a_number_and_the_log_the_rest(
+    home: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """H20, I25: for every call."""
-    async with served() as s:
+    async with served(home) as s:
         s.runtime.fail = lambda: RuntimeError("secret detail at 0x7f00")
         with caplog.at_level(logging.ERROR):
             for method, path in (
@@ -249,23 +261,23 @@ async def test_an_unexpected_error_tells_the_client_a_number_and_the_log_the_res
     ],
 )
 async def test_bodies_are_bounded_checked_and_never_a_form_of_a_page(
-    content: bytes, headers: dict[str, str], status: int
+    home: Path, content: bytes, headers: dict[str, str], status: int
 ) -> None:
     """R1, R2, H9, H14, H15."""
-    async with served() as s:
+    async with served(home) as s:
         answer = await s.raw("POST", "instances", content, **headers)
         assert answer.status_code == status
         assert len(s.runtime.loads) == (status == 202)
 
 
-async def test_a_body_without_a_length_is_bounded_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_body_without_a_length_is_bounded_too(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     """H14: and it is nothing to log a traceback for."""
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 65_536
 
-    async with served() as s:
+    async with served(home) as s:
         answer = await s.http.post(
             f"{s.url}/api/v1/instances", content=endless(), headers={"Authorization": f"Bearer {TOKEN}"}
         )
@@ -274,10 +286,11 @@ async def test_a_body_without_a_length_is_bounded_too(caplog: pytest.LogCaptureF
 
 
 async def test_a_client_that_goes_in_the_middle_of_its_request_is_no_error(
+    home: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """H23."""
-    async with served() as s:
+    async with served(home) as s:
         port = httpx.URL(s.url).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = (

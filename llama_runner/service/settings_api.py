@@ -1,0 +1,100 @@
+"""The settings over the control API: what applies, what is wrong in the files, changes of single ones."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llama_runner.control.settings import (
+    ChangedSetting,
+    SettingProblem,
+    SettingsChange,
+    SettingsChanged,
+    SettingsState,
+)
+from llama_runner.core.config import (
+    Problem,
+    change_app_config,
+    get_setting,
+    load_app_config,
+    load_models_config,
+)
+from llama_runner.core.editing import describe_setting
+from llama_runner.core.errors import RefusedError
+from llama_runner.core.fields import Section
+from llama_runner.core.paths import Home
+from llama_runner.core.settings import AppConfig
+from llama_runner.service.endpoints import Call, Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsApi:
+    """Calls about the settings.
+
+    Attributes:
+        config: What applies now, the command line's share included.
+        follow: Brings the service in step with the files; told whether what failed is to be tried again.
+    """
+
+    home: Home
+    config: Callable[[], AppConfig]
+    follow: Callable[[bool], Awaitable[None]]
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What may be asked."""
+        return (
+            Endpoint(
+                method="GET",
+                path="/settings",
+                summary="The settings, and what is wrong in their files.",
+                handle=self._get,
+                answer=SettingsState,
+            ),
+            Endpoint(
+                method="PATCH",
+                path="/settings",
+                summary="Give single settings new values, by dotted name: all of them or none.",
+                handle=self._change,
+                body=SettingsChange,
+                answer=SettingsChanged,
+            ),
+        )
+
+    def now(self) -> SettingsState:
+        """The settings as they are told."""
+        app, models = load_app_config(self.home), load_models_config(self.home)
+        problems = (
+            *(_problem(self.home.app_config_file, one) for one in app.problems),
+            *(_problem(self.home.models_config_file, one) for one in models.problems),
+        )
+        return SettingsState(self.config().model_dump(mode="json"), problems, app.writable)
+
+    async def _get(self, call: Call) -> SettingsState:
+        return self.now()
+
+    async def _change(self, call: Call) -> SettingsChanged:
+        wish: SettingsChange = call.body
+        for key in wish.changes:
+            # I14: what starts a program or reads a folder is the user's to say, at this machine.
+            if describe_setting(key).is_path:
+                raise RefusedError(
+                    f"{key} names a place on this machine and is not changed from here.",
+                    f"Use Settings in the window, or `llama-runner config set {key} PATH`.",
+                )
+        before, after = change_app_config(self.home, wish.changes)
+        await self.follow(True)
+        changed = (_changed(key, before, after) for key in wish.changes)
+        return SettingsChanged(tuple(changed), self.now())
+
+
+def _problem(path: Path, problem: Problem) -> SettingProblem:
+    return SettingProblem(path.name, problem.severity.value, problem.key, problem.message, problem.hint)
+
+
+def _changed(key: str, before: AppConfig, after: AppConfig) -> ChangedSetting:
+    applies = describe_setting(key).applies
+    return ChangedSetting(key, _plain(get_setting(before, key)), _plain(get_setting(after, key)), applies)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Section) else value

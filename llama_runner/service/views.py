@@ -1,5 +1,8 @@
 """The runtime's values as the control API's, and the API's wishes as the runtime's. Pure."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from llama_runner.control.values import (
     Instance,
     ModelList,
@@ -7,13 +10,17 @@ from llama_runner.control.values import (
     PlannedModel,
     ProxiedRequest,
     ProxyFace,
+    ServedAdapter,
     ServedModel,
     TriedStep,
 )
+from llama_runner.core.text import visible_controls
 from llama_runner.proxy.records import RequestRecord
+from llama_runner.runtime.cards import fit
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.instance import InstanceSnapshot
 from llama_runner.runtime.memory import LoadPlan, Resident
+from llama_runner.runtime.pairing import Companion
 from llama_runner.service.addresses import Listening
 
 
@@ -22,25 +29,61 @@ def face_view(listening: Listening) -> ProxyFace:
     return ProxyFace(listening.port, listening.url, listening.problem, listening.fixed)
 
 
-def model_view(model: ModelFile) -> ServedModel:
-    """One model file."""
-    header = model.header
-    return ServedModel(
+def model_view(model: ModelFile, room_bytes: int | None = None) -> ServedModel:
+    """One model, as its card shows it."""
+    bare = ServedModel(
         id=model.id,
-        path=str(model.path),
+        path=_text(model.path),
         origin=model.origin,
         size_bytes=model.size_bytes,
-        name=model.display_name or (header.name if header else None),
-        architecture=header.architecture if header else None,
-        quantization=header.quantization if header else None,
-        context_length=header.context_length if header else None,
+        name=model.display_name,
         problem=model.problem,
+    )
+    header, fits = model.header, fit(model, room_bytes)
+    if header is None:
+        return bare
+    return replace(
+        bare,
+        name=model.display_name or header.name,
+        architecture=header.architecture,
+        quantization=header.quantization,
+        context_length=header.context_length,
+        parameter_count=header.parameter_count,
+        block_count=header.block_count,
+        embedding_length=header.embedding_length,
+        capabilities=header.capabilities,
+        license=header.license,
+        base_name=header.base_name,
+        size_label=header.size_label,
+        base_model=header.base_model,
+        parts=header.split_count or 1,
+        template_sha256=header.chat_template_sha256,
+        template_changed=model.template_changed,
+        projector=_text(model.projector.path) if model.projector else None,
+        adapters=tuple(map(_adapter, model.adapters)),
+        fit=fits.mark if fits else None,
+        need_bytes=fits.need_bytes if fits else None,
+        room_bytes=fits.room_bytes if fits else None,
+        warnings=header.warnings,
     )
 
 
+def _adapter(adapter: Companion) -> ServedAdapter:
+    header = adapter.header
+    return ServedAdapter(
+        visible_controls(adapter.path.name), _text(adapter.path), header.file_size_bytes, header.base_model
+    )
+
+
+def _text(path: Path) -> str:
+    """A path that can be sent: Linux allows names that are no text."""
+    return str(path).encode("utf-8", errors="replace").decode()
+
+
 def model_list_view(catalogue: ModelCatalogue) -> ModelList:
-    """All model files, in their order."""
-    return ModelList(tuple(map(model_view, catalogue.models)), catalogue.problems)
+    """All models, in their order."""
+    views = tuple(model_view(model, catalogue.room_bytes) for model in catalogue.models)
+    return ModelList(views, catalogue.problems)
 
 
 def instance_view(snapshot: InstanceSnapshot) -> Instance:

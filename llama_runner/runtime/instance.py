@@ -115,7 +115,7 @@ class Instance(LifeOwner):
         """Wait until nobody uses it, or until the time is over."""
         try:
             async with asyncio.timeout(limit_s):
-                while self._in_flight:
+                while self._in_flight and not self._stop.is_set():
                     await self._turn.wait()
         except TimeoutError:
             log.debug("still used model=%s", self.model.id)
@@ -181,6 +181,7 @@ class Instance(LifeOwner):
     def request_stop(self) -> None:
         """Ask it to end; `ended` tells when. Idempotent."""
         self._stop.set()
+        self._wake()
         if self._life is not None:
             self._life.request_stop()
 

@@ -141,6 +141,10 @@ class RuntimeManager:
         self._look_at_cards()
         return tuple(map(self._snapshot, self._instances.values()))
 
+    def instance(self, instance_id: str) -> InstanceSnapshot:
+        """One of them, by its id or its model's. Raises NotFoundError."""
+        return self._snapshot(self._instance(instance_id))
+
     def due(self) -> tuple[tuple[str, float], ...]:
         """Instances that leave for want of work: id, and the seconds until then."""
         found = ((one.id, one.due_in_s()) for one in self._instances.values())
@@ -262,8 +266,14 @@ class RuntimeManager:
         return self._snapshot(instance)
 
     async def unload(self, instance_id: str) -> None:
-        """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError."""
+        """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError.
+
+        What it works on may end within the time to stop; asked twice, it does not wait.
+        """
         instance = self._instance(instance_id)
+        if instance.state in SERVING and not instance.leaving:
+            instance.drain()
+            await instance.unused(self._config().runtime.stop_grace_s)
         # While it still holds them.
         await self._room.look()
         instance.request_stop()

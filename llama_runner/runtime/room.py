@@ -160,6 +160,9 @@ class Room:
         snapshot, place = instance.snapshot(), self._places.get(instance.id)
         if place is None or snapshot.peak_ram_bytes is None or snapshot.load_s is None:
             return None
+        if instance.options != place.wanted.options:
+            # It ran with less than it was asked for (F13), which tells nothing of what was asked for.
+            return None
         seen = Footprint(snapshot.peak_ram_bytes, snapshot.load_s, self._peak_vram.get(instance.id))
         return self._footprints.learn(instance.model, place.counted, seen)
 

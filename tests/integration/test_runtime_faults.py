@@ -29,6 +29,7 @@ from llama_runner.core.load_options import LoadOptions
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
 from llama_runner.runtime.instance import InstanceState, Timings
+from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.system.processes import cpu_seconds
 from tests.fakes.fake_llama_server import fake_engine, starts
 from tests.fakes.waiting import is_gone, until
@@ -497,6 +498,37 @@ async def test_ensure_ready_during_stop_waits_then_starts(tmp_path: Path) -> Non
         assert again.state is InstanceState.READY
         assert again.id != first.id
         assert is_gone(first.pid or 0)
+
+
+async def test_unloading_lets_what_it_works_on_end_and_nobody_new_begin(tmp_path: Path) -> None:
+    engine = fake_engine(tmp_path / "engine")
+    async with open_manager(tmp_path, engine, stop_grace_s=60) as manager, asyncio.TaskGroup() as group:
+        first = await manager.ensure_ready("a")
+        async with manager.use("a"):
+            unloading = group.create_task(manager.unload("a"))
+            later = group.create_task(_used(manager, "a"))
+            # Both have begun; the one waits for the end of this block, the other for the one.
+            await asyncio.sleep(0.1)
+            assert not unloading.done()
+            assert len(starts(engine)) == 1
+        await unloading
+        assert is_gone(first.pid or 0)
+        assert await later != first.url
+
+
+async def test_unloading_twice_does_not_wait_for_what_it_works_on(tmp_path: Path) -> None:
+    async with open_manager(tmp_path, fake_engine(tmp_path / "engine"), stop_grace_s=60) as manager:
+        await manager.ensure_ready("a")
+        async with manager.use("a"), asyncio.TaskGroup() as group:
+            group.create_task(_outcome(manager.unload("a")))
+            await asyncio.sleep(0)
+            group.create_task(_outcome(manager.unload("a")))
+        assert manager.instances() == ()
+
+
+async def _used(manager: RuntimeManager, model: str) -> str:
+    async with manager.use(model) as used:
+        return used.url
 
 
 async def test_unloading_while_loading_releases_who_waits(tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ from llama_runner.proxy.records import RequestRecord
 
 log = logging.getLogger(__name__)
 
-# A load that takes longer than this is not held back without a word: some clients give up after five minutes.
-COMMIT_AFTER_S: Final = 60.0
 PING_EVERY_S: Final = 15.0
 # H24: a client that takes nothing for this long has left without saying so.
 SEND_LIMIT_S: Final = 60.0
@@ -128,10 +126,9 @@ class Out:
                 raise ServerError("An answer broke off.", "Ask again.") from error
 
     async def keep_open(self) -> None:
-        """While a streamed answer does not begin for long, begin it with something harmless."""
+        """Begin a streamed answer that is long in coming with something harmless; until it comes."""
         if not self._call.streamed:
             return
-        await asyncio.sleep(COMMIT_AFTER_S)
         while not self._ended and self._record.first_byte_s is None:
             await self._begin()
             if ping := self._writer.ping():

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -17,6 +18,9 @@ from llama_runner.proxy.forward import forward
 from llama_runner.proxy.out import ClientStuckError, Out
 
 log = logging.getLogger(__name__)
+
+# A load that takes longer than this is not held back without a word: some clients give up after five minutes.
+COMMIT_AFTER_S: Final = 60.0
 
 
 class Relay:
@@ -67,9 +71,8 @@ class Relay:
     async def _answer(self, out: Out) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                pinging = group.create_task(out.keep_open(), name="keep open")
-                await forward(self._shared, self._call, self._record, out, self._keep_s)
-                pinging.cancel()
+                with _kept_open(group, out):
+                    await forward(self._shared, self._call, self._record, out, self._keep_s)
         except* LlamaRunnerError as errors:
             await out.fail(_first(errors))
         except* ClientStuckError:
@@ -82,6 +85,21 @@ class Relay:
             await out.fail(
                 LlamaRunnerError(f"Something went wrong here (number {number}).", "See the service's log.")
             )
+
+
+@contextmanager
+def _kept_open(group: asyncio.TaskGroup, out: Out) -> Iterator[None]:
+    """Pings from `COMMIT_AFTER_S` on; a task for them only then, which most answers never need."""
+    pinging: list[asyncio.Task[None]] = []
+    later = asyncio.get_running_loop().call_later(
+        COMMIT_AFTER_S, lambda: pinging.append(group.create_task(out.keep_open(), name="keep open"))
+    )
+    try:
+        yield
+    finally:
+        later.cancel()
+        for task in pinging:
+            task.cancel()
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> LlamaRunnerError:

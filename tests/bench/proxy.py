@@ -47,6 +47,8 @@ from tests.fakes.metronome_plan import Plan
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCK: Final = SystemClock()
 OWN_WAYS: Final = ("direct", "openai", "ollama")
+SINGLE: Final = "one at a time"
+SINGLE_REQUESTS: Final = 100
 # How long other proxies may take to answer for the first time; LiteLLM imports for half a minute.
 OTHER_START_S: Final = 120.0
 
@@ -115,11 +117,15 @@ async def serve(url: str, models: Sequence[str]) -> None:
 
 
 async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[Plan]) -> Figure:
-    """All plans at once, one way."""
+    """All plans, one way: at once, or one after the other."""
     engine = Engine.OLLAMA if way.name == "ollama" else Engine.OPENAI
     before_s = way.spent_s()
     async with bare(engine)(way.url) as ask, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_asked(ask, plan)) for plan in plans]
+        tasks = []
+        for plan in plans:
+            tasks.append(group.create_task(_asked(ask, plan)))
+            if load == SINGLE:
+                await tasks[-1]
     spent_s = way.spent_s() - before_s
     first: list[float] = []
     rest: list[float] = []
@@ -149,15 +155,16 @@ def _p99(values: list[float]) -> float:
 
 
 def plans_of(load: str, streams: int, round_number: int, way: str) -> list[Plan]:
-    """One stream, or many out of step, of 20 tokens a second."""
-    count = 1 if load == "single" else streams
+    """Short answers for the time to the first byte; or many of 20 tokens a second, out of step."""
+    many = load != SINGLE
+    count = streams if many else SINGLE_REQUESTS
     return [
         Plan(
             id=f"{load} {way} {round_number} {n}",
-            prefill_ms=100,
-            tokens=60,
-            gap_ms=50,
-            shift_ms=50 * n / count,
+            prefill_ms=100 if many else 20,
+            tokens=200 if many else 3,
+            gap_ms=50 if many else 10,
+            shift_ms=50 * n / count if many else 0,
             role_ms=None,
         )
         for n in range(count)
@@ -183,7 +190,7 @@ class Way:
 
 async def compare(streams: int, rounds: int, others: dict[str, str]) -> list[Figure]:
     """Every way under every load, in turn."""
-    loads = ("single", f"{streams} streams")
+    loads = (SINGLE, f"{streams} streams")
     plans = {
         (load, way, number): plans_of(load, streams, number, way)
         for load in loads
@@ -299,7 +306,7 @@ def main() -> None:
     for one in figures:
         cpu = "" if one.proxy_us_per_token is None else f"  proxy {one.proxy_us_per_token:6.0f} us/token"
         sys.stdout.write(
-            f"{one.load:12} {one.way:7} first {one.first_ms_p50:6.2f} / {one.first_ms_p99:6.2f} ms"
+            f"{one.load:13} {one.way:7} first {one.first_ms_p50:6.2f} / {one.first_ms_p99:6.2f} ms"
             f"  chunk {one.chunk_ms_p50:6.2f} / {one.chunk_ms_p99:6.2f} ms{cpu}\n"
         )
     sys.stdout.write(f"load average {os.getloadavg()[0]:.1f}\n" if hasattr(os, "getloadavg") else "")

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from llama_runner.core.clock import SystemClock
 from llama_runner.net.client import open_http
-from llama_runner.proxy import out, relay
+from llama_runner.proxy import relay
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.host import OfferedModel, Upstream
@@ -49,7 +49,7 @@ async def test_an_engines_refusal_after_a_long_load_is_an_event_of_the_stream(
     metronome: Metronome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The head is out with status 200: all that is left is the dialect's way to say it."""
-    monkeypatch.setattr(out, "COMMIT_AFTER_S", 0.01)
+    monkeypatch.setattr(relay, "COMMIT_AFTER_S", 0.01)
     clock, sent = SystemClock(), list[Message]()
     host = _SlowHost(metronome.url, Plan(status=400, error_body="no such thing").model_id())
 

@@ -213,7 +213,7 @@ def test_requests_of_other_programs_are_listed_with_their_times(two_models: Path
             go_to(tab, "Requests")
             assert text_of(tab, "Chosen request") == "● done · /v1/completions · a"
             where = named(tab, "Where the time went").accessibleDescription()
-            stages = ("Queue", "Load", "Prompt", "Our overhead", "Answer")
+            stages = ("Queue", "Load", "Prefill", "First token", "Our overhead", "Decode")
             assert [word for word in stages if word not in where] == []
             # What a request loaded leaves when nobody asks it anything.
             await until(lambda: column(tab, "State", "a") == "● ready")

@@ -1,11 +1,12 @@
 """The chosen model: what is known of it, how it is loaded, what its engine writes, what memory it takes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from llama_runner.control.values import Instance, Plan
+from llama_runner.control.values import Instance, Plan, ServedModel
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.text import visible_controls
@@ -123,8 +124,12 @@ class ModelCard(QFrame):
         self._pages.setCurrentWidget(self._options)
         self._options.go_to_search()
 
-    def show_line(self, line: ModelLine | None) -> None:
-        """Another choice, or news of the same."""
+    def show_line(self, line: ModelLine | None, files: Sequence[ServedModel]) -> None:
+        """Another choice, or news of the same.
+
+        Args:
+            files: All model files.
+        """
         another = (line.file.id if line else None) != (self._line.file.id if self._line else None)
         self._line = line
         if another:
@@ -138,14 +143,14 @@ class ModelCard(QFrame):
         problem = problem_of(line) if line is not None else ""
         self._problem.setText(visible_controls(problem, TEXT_CHARS))
         self._problem.setVisible(bool(problem))
-        self._file.show_facts(file_facts(line.file) if line is not None else ())
+        self._file.show_facts(file_facts(line) if line is not None else ())
         running = instance_facts(line) if line is not None else ()
         self._running.show_facts(running)
         self._running.setVisible(bool(running))
         instance = line.instance if line is not None else None
         self._show_progress(instance)
         self._log.show_instance(instance.id if instance is not None else None)
-        self._options.show_file(line.file if line is not None else None)
+        self._options.show_file(line.file if line is not None else None, files)
         self._follow_plan()
 
     def _show_progress(self, instance: Instance | None) -> None:

@@ -5,6 +5,10 @@ from PySide6.QtCore import QCoreApplication
 from llama_runner.core import format
 from llama_runner.ui.tabs.models_rows import (
     ModelLine,
+    abilities_text,
+    fit_kind,
+    fit_sentence,
+    fit_text,
     leaves_text,
     state_kind,
     state_text,
@@ -30,13 +34,21 @@ def _name_columns(theme: Theme) -> tuple[Column[ModelLine], ...]:
             _tr("State"),
             state_text,
             cell_hint=summary_of,
-            colour=lambda line: _state_colour(line, theme),
+            colour=lambda line: _colour(state_kind(line), theme),
         ),
         Column(
             _tr("Model"),
             lambda line: line.file.id,
             cell_hint=lambda line: line.file.path,
             stretch=True,
+        ),
+        Column(
+            _tr("Fit"),
+            fit_text,
+            _share,
+            cell_hint=fit_sentence,
+            colour=lambda line: _colour(fit_kind(line), theme),
+            hint=_tr("Whether the memory of this machine holds it, with no other model loaded."),
         ),
     )
 
@@ -67,7 +79,12 @@ def _file_columns() -> tuple[Column[ModelLine], ...]:
             lambda line: line.file.architecture or format.UNKNOWN,
             hint=_tr("The family it belongs to, in the engine's words."),
         ),
-        Column(_tr("Found in"), lambda line: line.file.origin),
+        Column(
+            _tr("Can"),
+            abilities_text,
+            hint=_tr("What it can do, by its file and what lies beside it."),
+        ),
+        Column(_tr("Found in"), lambda line: line.file.origin, hint=_tr("The store that it lies in.")),
     )
 
 
@@ -107,9 +124,14 @@ def _running_columns() -> tuple[Column[ModelLine], ...]:
     )
 
 
-def _state_colour(line: ModelLine, theme: Theme) -> str | None:
-    kind = state_kind(line)
+def _colour(kind: str, theme: Theme) -> str | None:
     return str(getattr(theme.colours, kind)) if kind else None
+
+
+def _share(line: ModelLine) -> float | None:
+    """What it takes of what there is."""
+    need, room = line.file.need_bytes, line.file.room_bytes
+    return need / room if need is not None and room else None
 
 
 def _in_flight(line: ModelLine) -> int | None:

@@ -1,13 +1,13 @@
 """All load options as a form: by group, searched, reset one by one or together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from PySide6.QtCore import QCoreApplication, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from llama_runner.core.load_options import FLAGS, NO_OPTIONS, Group, LoadOptions
-from llama_runner.ui.tabs.models_option_row import OptionRow, option_text
+from llama_runner.ui.tabs.models_option_row import Offer, OptionRow, option_text
 from llama_runner.ui.theme import SPACE_S, SPACE_XS, Theme, tooltip
 from llama_runner.ui.widgets.fold import FoldButton
 
@@ -150,6 +150,11 @@ class OptionsForm(QWidget):
         usual = self.tr("default")
         for name, row in self._rows.items():
             row.show_default(own.get(name, usual))
+
+    def offer(self, offers: Mapping[str, Sequence[Offer]]) -> None:
+        """What can be picked, by option; what is not named has nothing to pick."""
+        for name, row in self._rows.items():
+            row.offer(offers.get(name, ()))
 
     def reset(self) -> None:
         """Leave everything to the engine."""

@@ -142,7 +142,7 @@ class Library(QWidget):
     def _show_choice(self) -> None:
         line = self.table.current
         self._last_key = line.file.id if line is not None else self._last_key
-        self._card.show_line(line)
+        self._card.show_line(line, self._files)
         for action in self._actions.values():
             action.refresh()
 

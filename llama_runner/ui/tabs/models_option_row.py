@@ -3,21 +3,26 @@
 Made from the catalogue in `core.load_options`; nothing is known here about any one option.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from PySide6.QtCore import QCoreApplication, Qt, Signal
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLineEdit, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLineEdit, QMenu, QSizePolicy, QToolButton, QWidget
 
 from llama_runner.core.errors import UsageError
 from llama_runner.core.fields import Kind, SettingInfo, plain_number, setting_info
 from llama_runner.core.load_options import FLAGS, LoadOptions, kinds_of, parse_options
+from llama_runner.core.text import visible_controls
 from llama_runner.ui.theme import SPACE_S, SPACE_XS, Theme, mono_font, tooltip
 from llama_runner.ui.widgets.choice import CalmChoice
 from llama_runner.ui.widgets.label import PlainLabel
 
 # Holds the longest choice and the largest number.
 FIELD_CHARS: Final = 17
+# Names of files; still cut, but told apart.
+TEXT_FIELD_CHARS: Final = 26
+OFFER_CHARS: Final = 80
 NUMBERS: Final = (Kind.INTEGER, Kind.NUMBER, Kind.NUMBERS)
 
 
@@ -64,6 +69,14 @@ def words_of(name: str) -> str:
     return f"{name} {info.title} {info.help} {FLAGS[name].name} {FLAGS[name].group}".casefold()
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A value that fits a model, by the name a person knows it by."""
+
+    title: str
+    text: str
+
+
 class OptionRow(QWidget):
     """`edited` whenever what is entered changes; empty leaves the choice to the engine."""
 
@@ -80,7 +93,9 @@ class OptionRow(QWidget):
         self._control.setAccessibleDescription(hint)
         self._control.setToolTip(tooltip(f"{hint} ({FLAGS[name].name})"))
         self._control.setProperty("compact", True)
-        self._control.setFixedWidth(self.fontMetrics().averageCharWidth() * FIELD_CHARS)
+        short = self.info.kind in (*NUMBERS, Kind.BOOLEAN, Kind.CHOICE)
+        chars = FIELD_CHARS if short else TEXT_FIELD_CHARS
+        self._control.setFixedWidth(self.fontMetrics().averageCharWidth() * chars)
         self._problem = PlainLabel(wrap=True, scale=0.9)
         self._problem.setObjectName("errorText")
         self._problem.setAccessibleName(self.tr("Problem with {title}").format(title=self.info.title))
@@ -91,6 +106,13 @@ class OptionRow(QWidget):
         self._back.setToolTip(tooltip(self.tr("Leave it to the engine again")))
         theme.give_icon(self._back, "mdi6.undo-variant")
         self._back.clicked.connect(self._go_back)
+        self._pick = QToolButton()
+        self._pick.setProperty("flat", True)
+        self._pick.setProperty("compact", True)
+        self._pick.setAccessibleName(self.tr("Choose: {title}").format(title=self.info.title))
+        self._pick.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        theme.give_icon(self._pick, "mdi6.dots-horizontal")
+        self._offers: tuple[Offer, ...] = ()
         self._lay_out(hint)
         self._show_state()
 
@@ -124,6 +146,7 @@ class OptionRow(QWidget):
         title.setBuddy(self._control)
         title.setToolTip(tooltip(hint))
         title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self._pick.hide()
         keep = self._back.sizePolicy()
         # Rows do not jump when something is entered.
         keep.setRetainSizeWhenHidden(True)
@@ -134,8 +157,9 @@ class OptionRow(QWidget):
         grid.setVerticalSpacing(SPACE_XS)
         grid.addWidget(title, 0, 0)
         grid.addWidget(self._control, 0, 1)
-        grid.addWidget(self._back, 0, 2)
-        grid.addWidget(self._problem, 1, 0, 1, 3)
+        grid.addWidget(self._pick, 0, 2)
+        grid.addWidget(self._back, 0, 3)
+        grid.addWidget(self._problem, 1, 0, 1, 4)
         grid.setColumnStretch(0, 1)
 
     @property
@@ -173,6 +197,27 @@ class OptionRow(QWidget):
             self._control.setItemText(0, text)
         else:
             self._control.setPlaceholderText(text)
+
+    def offer(self, offers: Sequence[Offer]) -> None:
+        """Values to pick from a menu beside the field; where several fit, each is added to the others."""
+        if tuple(offers) == self._offers:
+            return
+        self._offers = tuple(offers)
+        menu = QMenu(self._pick)
+        for offer in self._offers:
+            # A menu takes & for the mark of a letter.
+            action = menu.addAction(visible_controls(offer.title, OFFER_CHARS).replace("&", "&&"))
+            action.triggered.connect(lambda _=False, text=offer.text: self._take(text))
+        old = self._pick.menu()
+        self._pick.setMenu(menu)
+        if old is not None:
+            old.deleteLater()
+        self._pick.setVisible(bool(self._offers))
+
+    def _take(self, text: str) -> None:
+        several = tuple in kinds_of(self.name)
+        entered = [part.strip() for part in self.text.split(",") if part.strip()] if several else []
+        self.set_text(", ".join([*(part for part in entered if part != text), text]))
 
     def found_by(self, words: list[str]) -> bool:
         """Whether a search for these means it."""

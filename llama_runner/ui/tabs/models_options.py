@@ -1,5 +1,6 @@
 """How the chosen model is loaded: a profile to start from, every option, the command line made of them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
@@ -13,6 +14,7 @@ from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_form import OptionsForm
+from llama_runner.ui.tabs.models_offers import offers_for
 from llama_runner.ui.theme import SPACE_S, SPACE_XS, mono_font, tooltip
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class OptionsPage(QWidget):
         super().__init__()
         self._workspace, self._shell = workspace, shell
         self._file: ServedModel | None = None
+        self._files: Sequence[ServedModel] = ()
         self._entered: dict[str, LoadOptions] = {}
         self._form = OptionsForm(shell.theme)
         self._command = QLineEdit()
@@ -68,12 +71,16 @@ class OptionsPage(QWidget):
         """Have the keyboard's focus in the search for options."""
         self._form.go_to_search()
 
-    def show_file(self, file: ServedModel | None) -> None:
-        """Another model, or news of the same."""
-        another = (file.id if file else None) != (self._file.id if self._file else None)
-        if file == self._file:
+    def show_file(self, file: ServedModel | None, files: Sequence[ServedModel]) -> None:
+        """Another model, or news of the same.
+
+        Args:
+            files: All there are: some may draft for others.
+        """
+        if file == self._file and files is self._files:
             return
-        self._file = file
+        another = (file.id if file else None) != (self._file.id if self._file else None)
+        self._file, self._files = file, files
         if file is None:
             return
         if another:
@@ -81,6 +88,7 @@ class OptionsPage(QWidget):
             self._say_command("")
         trained = file.context_length
         self._form.show_defaults({} if trained is None else {"context_length": format.count(trained)})
+        self._form.offer(offers_for(file, files, self._workspace.settings.runtime.engines))
 
     def show_plan(self, plan: Plan) -> None:
         """What would be started."""

@@ -1,7 +1,6 @@
 """The newest requests that other programs sent through the proxy, and where the time of each went."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -11,7 +10,15 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QStackedWidget, QV
 from llama_runner.control.values import ProxiedRequest
 from llama_runner.core import format
 from llama_runner.core.text import visible_controls
-from llama_runner.ui.tabs.models_waterfall import WaterfallCell, stage_words, stages, whole_s
+from llama_runner.ui.tabs.models_facts import Fact
+from llama_runner.ui.tabs.models_waterfall import (
+    WaterfallCell,
+    answer_s,
+    first_token_s,
+    stage_words,
+    stages,
+    whole_s,
+)
 from llama_runner.ui.theme import SPACE_M, SPACE_S, Theme
 from llama_runner.ui.widgets.facts import FactList
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
@@ -26,15 +33,6 @@ WATERFALL_PX: Final = 180
 
 def _tr(text: str) -> str:
     return QCoreApplication.translate("models", text)
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the details."""
-
-    title: str
-    text: str
-    hint: str = ""
 
 
 class RequestsView(QStackedWidget):
@@ -107,12 +105,13 @@ class RequestsView(QStackedWidget):
         one = self._table.current
         for widget in (self._bar, self._facts):
             widget.setVisible(one is not None)
-        self._error.setVisible(one is not None and bool(one.error))
+        problem = "" if one is None else one.error or one.warning or ""
+        self._error.setText(visible_controls(problem, ERROR_CHARS))
+        self._error.setVisible(bool(problem))
         if one is None:
             self._title.set_name(self.tr("Choose a request to see where its time went"))
             return
         self._title.set_name(f"{outcome_text(one)} · {one.path} · {one.model}")
-        self._error.setText(visible_controls(one.error or "", ERROR_CHARS))
         total = self.tr("{time} in all").format(time=format.seconds(one.total_s))
         self._bar.show_parts(total, stages(one), whole=whole_s(one))
         self._facts.show_facts(request_facts(one))
@@ -120,7 +119,7 @@ class RequestsView(QStackedWidget):
 
 def request_facts(one: ProxiedRequest) -> tuple[Fact, ...]:
     """What the bar does not say."""
-    return (
+    facts = [
         Fact(_tr("Asked at"), clock_text(one)),
         Fact(
             _tr("First byte after"),
@@ -128,9 +127,26 @@ def request_facts(one: ProxiedRequest) -> tuple[Fact, ...]:
             _tr("From the request to the first byte of the answer."),
         ),
         Fact(_tr("Answer"), _tr("as a stream") if one.streamed else _tr("in one piece")),
+        Fact(_tr("Prompt"), _tokens(one.prompt_tokens, one.prefill_s), _tr("As the engine counted.")),
+        Fact(_tr("Output"), _tokens(one.output_tokens, one.decode_s), _tr("As the engine counted.")),
         Fact(_tr("Sent"), format.size(one.bytes_sent)),
         Fact(_tr("Status"), format.UNKNOWN if one.status is None else str(one.status)),
-    )
+    ]
+    if one.step is not None:
+        facts.append(Fact(_tr("Answered by"), visible_controls(one.step, ERROR_CHARS)))
+    tried = (f"{step.where}: {step.why}" for step in one.tried)
+    facts += [Fact(_tr("Tried before"), visible_controls(text, ERROR_CHARS)) for text in tried]
+    return tuple(facts)
+
+
+def _tokens(count: int | None, spent_s: float | None) -> str:
+    """ "128 tokens at 48.3 tok/s"."""
+    if count is None:
+        return format.UNKNOWN
+    words = _tr("{n} tokens").format(n=format.count(count))
+    if not spent_s:
+        return words
+    return _tr("{words} at {rate}").format(words=words, rate=format.rate(count / spent_s))
 
 
 def columns(theme: Theme) -> tuple[Column[ProxiedRequest], ...]:
@@ -149,18 +165,22 @@ def columns(theme: Theme) -> tuple[Column[ProxiedRequest], ...]:
             _tr("Where the time went"),
             stage_words,
             lambda one: one.total_s,
-            hint=_tr("Queue, load, prompt, our overhead, answer: each as its share of the whole."),
+            hint=_tr(
+                "Queue, load, prefill, first token, our overhead, decode: each as its share of the whole."
+            ),
             width_px=WATERFALL_PX,
         ),
         _time(_tr("First byte"), _tr("From the request to the first byte."), lambda one: one.first_byte_s),
         _time(_tr("Total"), _tr("From the request to the end of the answer."), lambda one: one.total_s),
         _time(_tr("Queue"), _tr("Waited for its turn."), lambda one: one.queue_s),
         _time(_tr("Load"), _tr("Waited for the model to be loaded."), lambda one: one.load_s),
+        _time(_tr("Prefill"), _tr("The engine's own time for the prompt."), lambda one: one.prefill_s),
         _time(
-            _tr("Prompt"),
-            _tr("From asking the engine to the head of its answer: it reads the prompt meanwhile."),
-            lambda one: one.upstream_s,
+            _tr("First token"),
+            _tr("The engine's time before its answer begins, without the prompt."),
+            first_token_s,
         ),
+        _time(_tr("Decode"), _tr("While the answer was written."), answer_s),
         _time(
             _tr("Our overhead"),
             _tr("Of the time to the first byte, what neither queue, load nor engine took."),

@@ -43,8 +43,49 @@ def _tr(text: str) -> str:
 def search_text(line: ModelLine) -> str:
     """What a filter looks through: also what has no column."""
     file = line.file
-    known = (file.id, file.name, file.path, file.origin, file.architecture, file.quantization)
-    return "\n".join((state_text(line), *filter(None, known)))
+    known = (file.id, file.name, file.path, file.origin, file.architecture, file.quantization, file.license)
+    of_family = (file.base_name, file.size_label, file.base_model)
+    words = (state_text(line), fit_text(line), abilities_text(line))
+    return "\n".join((*words, *filter(None, (*known, *of_family))))
+
+
+def abilities_text(line: ModelLine) -> str:
+    """What it can do, in words."""
+    words = {
+        "completion": _tr("chat"),
+        "embedding": _tr("embeddings"),
+        "tools": _tr("tools"),
+        "thinking": _tr("thinking"),
+        "vision": _tr("images"),
+        "audio": _tr("audio"),
+        "rerank": _tr("ranking"),
+    }
+    return ", ".join(words.get(one, one) for one in line.file.capabilities) or format.UNKNOWN
+
+
+def fit_text(line: ModelLine) -> str:
+    """Whether this machine can hold it, as a mark and a word."""
+    words = {"fits": _tr("● fits"), "tight": _tr("◑ tight"), "too large": _tr("✕ too large")}
+    return words.get(line.file.fit or "", format.UNKNOWN)
+
+
+def fit_kind(line: ModelLine) -> str:
+    """What that means, as labels colour it."""
+    return {"fits": "good", "tight": "warning", "too large": "bad"}.get(line.file.fit or "", "")
+
+
+def fit_sentence(line: ModelLine) -> str:
+    """The same with its numbers."""
+    file = line.file
+    if file.need_bytes is None or file.room_bytes is None:
+        return _tr("How much memory it takes is not known.")
+    more = {"tight": _tr(" With a shorter context it fits better.")}.get(file.fit or "", "")
+    return (
+        _tr("Takes about {need} of the {room} that models can have here when no other is loaded.").format(
+            need=format.size(file.need_bytes), room=format.size(file.room_bytes)
+        )
+        + more
+    )
 
 
 def whole_seconds(value_s: float | None) -> str:

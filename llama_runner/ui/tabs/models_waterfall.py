@@ -14,7 +14,7 @@ from llama_runner.ui.widgets.stacked_bar import Part, paint_parts
 
 CELL_BAR_PX: Final = 10
 # Numbers of colours: a stage looks the same in every bar.
-QUEUE, LOAD, PREFILL, DECODE, OWN = 3, 4, 0, 2, 1
+QUEUE, LOAD, PREFILL, FIRST, DECODE, OWN = 3, 4, 0, 5, 2, 1
 
 
 def _tr(text: str) -> str:
@@ -22,22 +22,42 @@ def _tr(text: str) -> str:
 
 
 def stages(one: ProxiedRequest) -> tuple[Part, ...]:
-    """The stages in the order in which they happened; those that never began are left out."""
-    answer_s = None
-    if one.total_s is not None and one.first_byte_s is not None:
-        answer_s = max(0.0, one.total_s - one.first_byte_s)
+    """The stages in the order in which they happened; those that never began are left out.
+
+    Prefill and decode are the engine's own figures. Where it gives none, all of its time before the answer
+    counts as the first token's, and all of the answer's as decoding.
+    """
     known = (
         (_tr("Queue"), one.queue_s, QUEUE),
         (_tr("Load"), one.load_s, LOAD),
-        (_tr("Prompt"), one.upstream_s, PREFILL),
+        (_tr("Prefill"), one.prefill_s, PREFILL),
+        (_tr("First token"), first_token_s(one), FIRST),
         (_tr("Our overhead"), one.own_s, OWN),
-        (_tr("Answer"), answer_s, DECODE),
+        (_tr("Decode"), answer_s(one), DECODE),
     )
     return tuple(
         Part(title, value, format.seconds(value), series)
         for title, value, series in known
         if value is not None
     )
+
+
+def first_token_s(one: ProxiedRequest) -> float | None:
+    """Of the engine's time before the head of its answer, what was neither prefill nor decoding."""
+    if one.upstream_s is None:
+        return None
+    # An answer in one piece has its head only when all of it is there.
+    decoded_s = 0.0 if one.streamed else one.decode_s or 0.0
+    return max(0.0, one.upstream_s - (one.prefill_s or 0.0) - decoded_s)
+
+
+def answer_s(one: ProxiedRequest) -> float | None:
+    """How long the answer took to be written."""
+    if one.total_s is None or one.first_byte_s is None:
+        return None
+    if not one.streamed:
+        return one.decode_s
+    return max(0.0, one.total_s - one.first_byte_s)
 
 
 def stage_words(one: ProxiedRequest) -> str:

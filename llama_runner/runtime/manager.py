@@ -26,6 +26,7 @@ from llama_runner.runtime.advice import warnings_of
 from llama_runner.runtime.argv import build_argv, option_arguments
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile, clean_id
 from llama_runner.runtime.engine import EngineInfo, EngineProbes
+from llama_runner.runtime.engine_book import EngineBook
 from llama_runner.runtime.engines import choose_engine
 from llama_runner.runtime.footprints import Footprints
 from llama_runner.runtime.gpu import GpuMemory, Graphics, NoCards
@@ -66,6 +67,7 @@ class RuntimeManager:
         gpu: This machine's graphics cards.
         pick_port: A free loopback port.
         timings: How often children are looked at.
+        notice: Told in a sentence what a person should know.
 
     Attributes:
         library: The models, and their profiles.
@@ -84,6 +86,7 @@ class RuntimeManager:
         gpu: GpuMemory | None = None,
         pick_port: Callable[[], int] = pick_free_port,
         timings: Timings | None = None,
+        notice: Callable[[str], None] = log.warning,
     ) -> None:
         self._config = config
         self._home = home
@@ -94,6 +97,8 @@ class RuntimeManager:
         self._pick_port = pick_port
         self._timings = timings or Timings()
         self._engines = EngineProbes()
+        self._engine_book = EngineBook(home)
+        self._notice = notice
         self._mark = LaunchMark(home)
         self._tasks = TaskOwner()
         self._instances: dict[str, Instance] = {}
@@ -345,6 +350,10 @@ class RuntimeManager:
         choice = await asyncio.to_thread(choose_engine, settings, wanted.engine, demo=self._demo)
         return await self._engines.info(choice.path)
 
+    async def _note_engine(self, engine: EngineInfo) -> None:
+        if told := await asyncio.to_thread(self._engine_book.look, engine):
+            self._notice(told)
+
     async def _command(self, wanted: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The command line it would be started with, and what is wrong when there is no engine to start."""
         try:
@@ -382,6 +391,8 @@ class RuntimeManager:
         if _IDLE_WATCH not in self._tasks.running:
             self._tasks.start(watch_idle(self), name=_IDLE_WATCH)
         self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
+        # Beside the load: reading all of a large program takes a while.
+        self._tasks.start(self._note_engine(engine), name=f"note engine of {instance.id}")
         log.info("loading model=%s engine=%s", model.id, engine.path)
         self._announce()
         return instance

@@ -147,6 +147,7 @@ async def _serve(
             http=http,
             clock=SystemClock(),
             demo=options.demo,
+            notice=state.notice,
         )
         stack.push_async_callback(manager.close)
         token, port = secrets.token_urlsafe(TOKEN_BYTES), port_of_socket(listener)

@@ -259,6 +259,7 @@ def _call(
         writer=writer,
         error_answer=error_answer,
         error_body=engine_error,
+        translated=True,
     )
 
 

@@ -1,0 +1,270 @@
+"""Names that lead elsewhere: aliases, chosen servers, routes of several steps; what a client sees of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llama_runner.backends.base import Engine
+from tests.fakes.listening import occupied_port
+from tests.fakes.metronome import Metronome, start_metronome
+from tests.fakes.metronome_plan import Plan
+from tests.fakes.raw_server import raw_server
+from tests.integration.routed_proxy import address, known, routed_proxy, routes
+
+WORDS = "w1 w2 w3 w4 w5 w6 w7 w8 "
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Metronome]:
+    found = start_metronome(engine="openai-compatible", models=("big",))
+    yield found
+    found.close()
+
+
+@pytest.fixture(autouse=True)
+def guarded(server: Metronome, engines: dict[Engine, Metronome], leak_guard: None) -> None:
+    """The servers before the guard looks: they are no leak of the first test."""
+
+
+def nobody() -> str:
+    """A URL where nothing listens."""
+    with occupied_port() as port:
+        return f"http://127.0.0.1:{port}"
+
+
+def said(text: str) -> str:
+    """The text of a streamed answer in OpenAI's words."""
+    events = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
+    deltas = [choice["delta"] for event in events for choice in json.loads(event)["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+async def test_models_of_a_chosen_server_are_offered_and_answer(tmp_path: Path, server: Metronome) -> None:
+    name = f"big@{address(server.url)}"
+    async with routed_proxy(tmp_path, known(server.url), servers=[server.url]) as proxy:
+        listed = [entry["id"] for entry in (await proxy.openai.get("/v1/models")).json()["data"]]
+        assert name in listed
+        answer = await proxy.chat(name, stream=True)
+        assert (answer.status_code, said(answer.text)) == (200, WORDS)
+        assert f"step={address(server.url)}" in answer.headers["x-llama-runner"]
+        assert proxy.last.step == address(server.url)
+        assert proxy.last.output_tokens == 8
+
+
+async def test_a_server_that_nobody_chose_is_not_offered(tmp_path: Path, server: Metronome) -> None:
+    async with routed_proxy(tmp_path, known(server.url, "big")) as proxy:
+        assert "@" not in (await proxy.openai.get("/v1/models")).text
+        answer = await proxy.chat(f"big@{address(server.url)}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_an_alias_is_a_route_of_one_step(tmp_path: Path, server: Metronome) -> None:
+    target = f"big@{server.url}"
+    async with routed_proxy(tmp_path, known(server.url), routes=routes(gpt=[target])) as proxy:
+        tags = (await proxy.ollama.get("/api/tags")).json()["models"]
+        assert "gpt:latest" in [tag["name"] for tag in tags]
+        assert said((await proxy.chat("gpt", stream=True)).text) == WORDS
+        assert server.last("").body["model"] == "big"
+
+
+async def test_a_refused_step_is_passed_over_for_the_next_before_the_first_byte(
+    tmp_path: Path, server: Metronome
+) -> None:
+    gone = nobody()
+    steps = [f"big@{gone}", f"big@{server.url}"]
+    async with routed_proxy(tmp_path, known(gone), known(server.url), routes=routes(way=steps)) as proxy:
+        answer = await proxy.chat("way")
+        assert answer.status_code == 200
+        assert answer.headers["x-llama-runner"].endswith(f"step={address(server.url)}; attempts=2")
+        assert [one.where for one in proxy.last.tried] == [address(gone)]
+        assert "Nothing listens" in proxy.last.tried[0].why
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
+async def test_a_status_that_is_not_the_requests_fault_leads_to_the_next_step(
+    tmp_path: Path, server: Metronome, status: int
+) -> None:
+    head = f"HTTP/1.1 {status} No\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{{}}"
+    async with raw_server(lambda *_: head.encode()) as first:
+        steps = [f"m@{first.url}", f"big@{server.url}"]
+        servers = (known(first.url), known(server.url))
+        async with routed_proxy(tmp_path, *servers, routes=routes(way=steps)) as proxy:
+            assert (await proxy.chat("way")).status_code == 200
+            assert [one.where for one in proxy.last.tried] == [address(first.url)]
+
+
+async def test_a_request_that_is_wrong_itself_is_not_sent_on(tmp_path: Path, server: Metronome) -> None:
+    body = json.dumps({"error": {"message": "no such option", "type": "invalid_request_error"}})
+    head = f"HTTP/1.1 400 No\r\nContent-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n{body}"
+    async with raw_server(lambda *_: head.encode()) as first:
+        steps = [f"m@{first.url}", f"big@{server.url}"]
+        servers = (known(first.url), known(server.url))
+        async with routed_proxy(tmp_path, *servers, routes=routes(way=steps)) as proxy:
+            answer = await proxy.chat("way")
+            assert (answer.status_code, answer.json()["error"]["message"]) == (400, "no such option")
+
+
+async def test_after_the_first_byte_no_other_step_is_asked(tmp_path: Path, server: Metronome) -> None:
+    cut = Plan(id="cut", tokens=8, reset_at=3).model_id()
+    steps = [f"{cut}@{server.url}", f"big@{server.url}"]
+    async with routed_proxy(tmp_path, known(server.url), routes=routes(way=steps)) as proxy:
+        answer = await proxy.chat("way", stream=True)
+        assert said(answer.text.replace('data: {"error"', 'error: {"error"')) == "w1 w2 w3 "
+        assert '"error"' in answer.text
+        assert "[DONE]" not in answer.text
+        assert proxy.last.tried == ()
+
+
+async def test_when_no_step_answers_the_error_tells_of_each(tmp_path: Path) -> None:
+    one, two = nobody(), nobody()
+    steps = [f"m@{one}", f"m@{two}"]
+    async with routed_proxy(tmp_path, known(one), known(two), routes=routes(way=steps)) as proxy:
+        answer = await proxy.chat("way")
+        told = answer.json()["error"]["message"]
+        assert answer.status_code == 502
+        assert address(one) in told
+        assert address(two) in told
+
+
+async def test_a_model_that_is_not_here_leads_to_the_next_step(tmp_path: Path, server: Metronome) -> None:
+    steps = ["not-here", f"big@{server.url}"]
+    async with routed_proxy(tmp_path, known(server.url), routes=routes(way=steps)) as proxy:
+        assert (await proxy.chat("way")).status_code == 200
+        assert [one.where for one in proxy.last.tried] == ["local"]
+
+
+async def test_f20_a_black_hole_costs_its_time_and_no_more(tmp_path: Path, server: Metronome) -> None:
+    async with raw_server(lambda *_: None) as silent:
+        steps = [f"m@{silent.url}", f"big@{server.url}"]
+        servers = (known(silent.url), known(server.url))
+        async with routed_proxy(tmp_path, *servers, routes=routes(way=steps), step_timeout_s=0.3) as proxy:
+            assert (await proxy.chat("way")).status_code == 200
+            assert "did not begin to answer within 0.3 s" in proxy.last.tried[0].why
+
+
+async def test_f19_a_server_that_is_down_is_passed_over_and_used_again_when_it_is_back(
+    tmp_path: Path, server: Metronome
+) -> None:
+    gone = nobody()
+    steps = [f"big@{gone}", f"big@{server.url}"]
+    async with routed_proxy(tmp_path, known(gone), known(server.url), routes=routes(way=steps)) as proxy:
+        for _ in range(5):
+            assert (await proxy.chat("way")).status_code == 200
+            assert "Nothing listens" in proxy.last.tried[0].why
+        assert (await proxy.host.routes()).routes[0].steps[0].passed_over
+        await proxy.chat("way")
+        assert "passed over" in proxy.last.tried[0].why
+        back = start_metronome(models=("big",), port=int(gone.rpartition(":")[2]))
+        try:
+            # It is back: at most this long until somebody tries it.
+            proxy.clock.ahead_s += 10
+            answer = await proxy.chat("way")
+            assert f"step={address(gone)}" in answer.headers["x-llama-runner"]
+            assert not (await proxy.host.routes()).routes[0].steps[0].passed_over
+        finally:
+            back.close()
+
+
+async def test_f21_a_slow_server_is_no_broken_one(tmp_path: Path, server: Metronome) -> None:
+    """Prefill of 0.4 s with a limit of 5 s, again and again: nothing trips, and the record says how long."""
+    slow = Plan(id="slow", prefill_ms=400, role_ms=None, tokens=3, gap_ms=20).model_id()
+    steps = [f"{slow}@{server.url}", f"big@{server.url}"]
+    settings: dict[str, Any] = {"routes": routes(way=steps), "step_timeout_s": 5}
+    async with routed_proxy(tmp_path, known(server.url), **settings) as proxy:
+        for _ in range(6):
+            answer = await proxy.chat("way", stream=True)
+            assert said(answer.text) == "w1 w2 w3 "
+            assert proxy.last.tried == ()
+            assert (proxy.last.first_byte_s or 0.0) >= 0.4
+
+
+ENGINES = [Engine.OLLAMA, Engine.ANTHROPIC, Engine.OPENAI, Engine.LLAMA_SERVER]
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[dict[Engine, Metronome]]:
+    """One server of each kind."""
+    found = {engine: start_metronome(engine=str(engine), models=("big",)) for engine in ENGINES}
+    yield found
+    for one in found.values():
+        one.close()
+
+
+@pytest.mark.parametrize("engine", [Engine.ANTHROPIC, Engine.OPENAI, Engine.LLAMA_SERVER])
+async def test_an_openai_client_uses_servers_of_other_dialects(
+    tmp_path: Path, engines: dict[Engine, Metronome], engine: Engine
+) -> None:
+    url = engines[engine].url
+    async with routed_proxy(tmp_path, known(url, "big", engine=engine), servers=[url]) as proxy:
+        answer = await proxy.chat(f"big@{address(url)}", stream=True)
+        assert answer.status_code == 200, answer.text
+        assert said(answer.text) == WORDS
+        assert answer.text.endswith("data: [DONE]\n\n")
+        if engine is Engine.ANTHROPIC:
+            # The metronome streams whatever it is asked for; behind the bridge that makes no difference.
+            whole = (await proxy.chat(f"big@{address(url)}")).json()
+            assert whole["choices"][0]["message"]["content"] == WORDS
+            assert whole["choices"][0]["finish_reason"] == "stop"
+            assert whole["usage"]["completion_tokens"] == 8
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_ollama_client_uses_servers_of_any_dialect(
+    tmp_path: Path, engines: dict[Engine, Metronome], engine: Engine, streamed: bool
+) -> None:
+    url = engines[engine].url
+    name = f"big@{address(url)}"
+    async with routed_proxy(tmp_path, known(url, "big", engine=engine), servers=[url]) as proxy:
+        options = {"temperature": 0.5, "repeat_last_n": 8}
+        body = {"model": name, "messages": [{"role": "user", "content": "Hello"}], "stream": streamed}
+        answer = await proxy.ollama.post("/api/chat", json={**body, "options": options})
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert "".join(line["message"]["content"] for line in lines) == WORDS
+        assert (lines[-1]["done"], lines[-1]["eval_count"]) == (True, 8)
+        sent = engines[engine].last("").body
+        # What only llama-server knows is not for others.
+        assert ("repeat_last_n" in sent) == (engine is Engine.LLAMA_SERVER)
+
+
+async def test_a_server_that_may_be_another_one_gets_no_prompt(tmp_path: Path, server: Metronome) -> None:
+    changed = known(server.url, "big", changed="It has other models.")
+    before = len(server.log())
+    async with routed_proxy(tmp_path, changed, servers=[server.url]) as proxy:
+        answer = await proxy.chat(f"big@{address(server.url)}")
+        assert answer.status_code == 502
+        assert "may be another server" in answer.json()["error"]["message"]
+    assert len(server.log()) == before
+
+
+async def test_a_request_does_not_go_round_in_circles(tmp_path: Path, server: Metronome) -> None:
+    name = f"big@{address(server.url)}"
+    async with routed_proxy(tmp_path, known(server.url, "big"), servers=[server.url]) as proxy:
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+        answer = await proxy.openai.post(
+            "/v1/chat/completions", json=body, headers={"X-Llama-Runner-Hops": "3"}
+        )
+        assert "circles" in answer.json()["error"]["message"]
+
+
+async def test_an_overflow_and_a_cut_prompt_are_told(tmp_path: Path, server: Metronome) -> None:
+    """The metronome counts words; this one says it read fewer tokens than there are words."""
+    body = json.dumps(
+        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 90, "completion_tokens": 1}}
+    )
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n{body}"
+    error = json.dumps({"error": {"code": 400, "type": "exceed_context_size_error", "message": "too long"}})
+    refusal = f"HTTP/1.1 400 No\r\nContent-Length: {len(error)}\r\n\r\n{error}"
+    async with raw_server(lambda number, _: (head if number == 0 else refusal).encode()) as reader:
+        route = routes(way=[f"m@{reader.url}"])
+        async with routed_proxy(tmp_path, known(reader.url), routes=route) as proxy:
+            assert (await proxy.chat("way", "word " * 400)).status_code == 200
+            assert proxy.last.warning == "the prompt was cut"
+            answer = await proxy.chat("way", "word " * 400)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["code"] == "context_length_exceeded"
+            assert "warning=the prompt does not fit the context" in answer.headers["x-llama-runner"]
+            assert (proxy.last.outcome, proxy.last.error) == ("refused", "context_overflow")

@@ -9,7 +9,15 @@ from urllib.parse import quote
 
 import httpx
 
+from llama_runner.control.routes import Route, RouteList
 from llama_runner.control.runfile import AlreadyRunningError
+from llama_runner.control.serving import (
+    DefaultWish,
+    EngineList,
+    InstanceActivity,
+    ProfileList,
+    ProfileWish,
+)
 from llama_runner.control.settings import SettingsChange, SettingsChanged, SettingsState
 from llama_runner.control.values import (
     API_PREFIX,
@@ -49,6 +57,8 @@ LEASE_TIMEOUT_S: Final = 5.0
 ROOM_TIMEOUT_S: Final = 3600.0
 # The longest grace that the settings allow, and a margin.
 UNLOAD_TIMEOUT_S: Final = 130.0
+# All servers of a route are asked at once; each answers a list within ten seconds, or not at all.
+TEST_TIMEOUT_S: Final = 30.0
 # Beyond the time a waiting request asked for.
 WAIT_MARGIN_S: Final = 10.0
 
@@ -101,14 +111,28 @@ class ControlClient:
         query = "" if after is None else f"?after={after}&wait_s={wait_s:g}"
         return await self._get(InstanceList, f"instances{query}", timeout_s=wait_s + WAIT_MARGIN_S)
 
-    async def load(self, model: str, options: LoadOptions | None = None) -> Instance:
-        """Start loading `model`; it is still starting when this returns. A second load joins the first."""
-        body = LoadRequest(model, options or LoadOptions())
+    async def load(
+        self,
+        model: str,
+        options: LoadOptions | None = None,
+        *,
+        profile: str | None = None,
+        reload: bool = False,
+    ) -> Instance:
+        """Start loading `model`; it is still starting when this returns. A second load joins the first.
+
+        Args:
+            profile: By name; None for the model's default, an empty text for none.
+            reload: One that is loaded in another way finishes its work and is loaded anew.
+        """
+        body = LoadRequest(model, options or LoadOptions(), profile, reload)
         return await self._ask(Instance, "POST", "instances", body=to_json(body), timeout_s=ROOM_TIMEOUT_S)
 
-    async def plan(self, model: str, options: LoadOptions | None = None) -> Plan:
+    async def plan(
+        self, model: str, options: LoadOptions | None = None, *, profile: str | None = None
+    ) -> Plan:
         """What loading would mean now; nothing is done."""
-        body = LoadRequest(model, options or LoadOptions())
+        body = LoadRequest(model, options or LoadOptions(), profile)
         return await self._ask(Plan, "POST", "plan", body=to_json(body))
 
     async def pin(self, instance_id: str, pinned: bool) -> Instance:
@@ -119,6 +143,14 @@ class ControlClient:
     async def requests(self) -> RequestList:
         """The newest requests through the proxy."""
         return await self._get(RequestList, "requests")
+
+    async def routes(self) -> RouteList:
+        """Names that programs may ask for, and where each leads."""
+        return await self._get(RouteList, "routes")
+
+    async def test_route(self, name: str) -> Route:
+        """A route, each of its steps asked whether it could answer."""
+        return await self._ask(Route, "POST", f"routes/{quote(name, safe='')}/test", timeout_s=TEST_TIMEOUT_S)
 
     async def reload(self) -> Health:
         """Have the settings looked at again, and what is not as they say tried again."""
@@ -141,6 +173,33 @@ class ControlClient:
     async def engine(self) -> EngineInfo:
         """The llama-server the service would start."""
         return await self._get(EngineInfo, "engine")
+
+    async def engines(self) -> EngineList:
+        """Every engine there is to choose from, and what each can do."""
+        return await self._get(EngineList, "engines")
+
+    async def profiles(self, model: str) -> ProfileList:
+        """The ways to load a model that a person gave names to."""
+        return await self._get(ProfileList, f"models/{quote(model, safe='')}/profiles")
+
+    async def save_profile(self, model: str, name: str, options: LoadOptions) -> ProfileList:
+        """Add or replace a profile."""
+        path = f"models/{quote(model, safe='')}/profiles/{quote(name, safe='')}"
+        return await self._ask(ProfileList, "PUT", path, body=to_json(ProfileWish(options)))
+
+    async def remove_profile(self, model: str, name: str) -> ProfileList:
+        """Forget a profile."""
+        path = f"models/{quote(model, safe='')}/profiles/{quote(name, safe='')}"
+        return await self._ask(ProfileList, "DELETE", path)
+
+    async def set_default_profile(self, model: str, name: str | None) -> ProfileList:
+        """Choose the profile that counts when none is named; None for none."""
+        path = f"models/{quote(model, safe='')}/default-profile"
+        return await self._ask(ProfileList, "PUT", path, body=to_json(DefaultWish(name)))
+
+    async def activity(self, instance_id: str) -> InstanceActivity:
+        """Slots and speeds of an instance, asked of its engine now."""
+        return await self._get(InstanceActivity, f"instances/{quote(instance_id, safe='')}/activity")
 
     async def settings(self) -> SettingsState:
         """The settings the service works with, and what is wrong in their files."""

@@ -147,6 +147,9 @@ class Instance:
         advice: What to do about it, one sentence.
         started_utc: ISO 8601.
         unload_in_s: Until it leaves for want of work; None for never, or while it works.
+        profile: The one it was loaded with.
+        engine: The name of what runs it; "default" for the one that the settings' engine path finds.
+        gpu_layers: Layers planned for graphics cards; None where there are none.
         note: What is not as it was asked for, one sentence.
     """
 
@@ -168,11 +171,14 @@ class Instance:
     vram_bytes: int | None = None
     unload_in_s: float | None = None
     note: str | None = None
+    profile: str | None = None
+    engine: str | None = None
+    gpu_layers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A loaded model in a plan."""
+    """A loaded model in a plan; `bytes` are what it holds in all, `vram_bytes` those on graphics cards."""
 
     id: str
     model: str
@@ -180,6 +186,16 @@ class PlannedModel:
     in_flight: int
     idle_s: float | None
     pinned: bool
+    vram_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """One kind of memory that a model needs: "weights", "context" (keys and values), "work"."""
+
+    name: Literal["weights", "context", "work"]
+    ram_bytes: int
+    vram_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +204,13 @@ class Plan:
 
     Attributes:
         need_bytes: What it takes; `measured` when an earlier load told, else estimated from its header.
+        need_ram_bytes: Of it, main memory; `need_vram_bytes` is that of graphics cards.
+        free_bytes: What is free of both together.
+        parts: The estimate, also where a measured figure counts.
+        command: The engine's command line as it would be started, but for the port; its key is no part of it.
+        engine: The name of the engine; `profile` that of the profile that counts, None for none.
+        gpu_layers: How many of its `layers` the plan puts on graphics cards; None where there are none.
+        warnings: Sentences to read before.
         load_s: How long it took the last time, None when it was never loaded like this.
         evict: What would leave, first to last; each finishes what it works on.
         fits: Whether there is room after that.
@@ -203,6 +226,17 @@ class Plan:
     loaded: bool
     evict: tuple[PlannedModel, ...]
     keep: tuple[PlannedModel, ...]
+    need_ram_bytes: int = 0
+    need_vram_bytes: int = 0
+    free_ram_bytes: int = 0
+    free_vram_bytes: int = 0
+    parts: tuple[PlanPart, ...] = ()
+    command: tuple[str, ...] = ()
+    engine: str = "default"
+    profile: str | None = None
+    gpu_layers: int | None = None
+    layers: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,41 +304,6 @@ class RequestList:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteStep:
-    """One model that a route leads to.
-
-    Attributes:
-        target: As the settings name it.
-        where: "local", or the address of a server.
-        passed_over: Its server failed again and again; it is tried every few seconds.
-        answered_s: How long it took to answer a test; None when it was not tested or did not.
-        problem: Why it could not answer now, and what to do; None when nothing is known against it.
-    """
-
-    target: str
-    where: str
-    passed_over: bool = False
-    answered_s: float | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A name that programs may ask for, and its steps in the order tried."""
-
-    name: str
-    steps: tuple[RouteStep, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RouteList:
-    """All routes, and the servers whose models are offered as model@server."""
-
-    routes: tuple[Route, ...]
-    servers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class InstanceList:
     """Every instance, and the revision to wait behind for the next change."""
 
@@ -330,7 +329,14 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """The llama-server in use; `problem` and `hint` say why there is none."""
+    """One llama-server; `problem` and `hint` say why it cannot be used.
+
+    Attributes:
+        name: How settings and profiles choose it; "default" is what the engine path finds.
+        used: It runs models that name none.
+        supports_tools: Whether it can make models call tools.
+        lacks: Load options that it does not know.
+    """
 
     path: str | None = None
     origin: str | None = None
@@ -338,14 +344,26 @@ class EngineInfo:
     note: str | None = None
     problem: str | None = None
     hint: str | None = None
+    name: str = "default"
+    used: bool = False
+    supports_tools: bool | None = None
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """Body of a load."""
+    """Body of a load.
+
+    Attributes:
+        options: Count before those of the profile.
+        profile: By name; None for the model's default, an empty text for none.
+        reload: A model that is loaded in another way finishes its work and is loaded anew.
+    """
 
     model: str
     options: LoadOptions = NO_OPTIONS
+    profile: str | None = None
+    reload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

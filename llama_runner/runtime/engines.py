@@ -41,9 +41,9 @@ class EngineReport:
     hint: str | None = None
 
 
-def engine_name(settings: RuntimeSettings, options: LoadOptions) -> str:
-    """Which engine a model with these options runs on."""
-    return options.engine or settings.engine or DEFAULT
+def engine_name(settings: RuntimeSettings, options: LoadOptions, *, demo: bool = False) -> str:
+    """Which engine a model with these options runs on; with `demo` no setting chooses another."""
+    return options.engine or (None if demo else settings.engine) or DEFAULT
 
 
 def choose_engine(
@@ -86,7 +86,7 @@ async def report(
     settings: RuntimeSettings, name: str, probes: EngineProbes, *, demo: bool = False
 ) -> EngineReport:
     """What one engine is and can do, or why it cannot be used. Never raises for a bad engine."""
-    used = name == (settings.engine or DEFAULT)
+    used = name == engine_name(settings, LoadOptions(), demo=demo)
     try:
         choice = choose_engine(settings, name, demo=demo)
     except (EngineError, NotFoundError) as error:

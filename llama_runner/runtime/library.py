@@ -128,7 +128,7 @@ class ModelLibrary:
             entry=found[1] if found else None,
         )
         wanted = resolve(model, options, profile, around)
-        return replace(wanted, engine=engine_name(self._config().runtime, wanted.options))
+        return replace(wanted, engine=engine_name(self._config().runtime, wanted.options, demo=self._demo))
 
     def _find(self) -> ModelCatalogue:
         config, named = self._config(), self._models_config()
@@ -150,7 +150,7 @@ class ModelLibrary:
         found = entry_of(self._models_config(), model, self._root)
         _, profile = choose_profile(model, found[1] if found else None, None)
         chosen = model.parameters.model_copy(update=profile.model_dump(exclude_none=True))
-        engine = engines.get(engine_name(self._config().runtime, chosen))
+        engine = engines.get(engine_name(self._config().runtime, chosen, demo=self._demo))
         if engine is None or engine.supports_tools is not False:
             return model
         capabilities = tuple(one for one in model.header.capabilities if one != "tools")

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llama_runner import __version__
+from llama_runner.control.serving import EngineList
 from llama_runner.control.values import (
     API_PREFIX,
     EngineInfo,
@@ -33,6 +34,7 @@ from llama_runner.service.lease import LeaseResponse
 from llama_runner.service.live import Live, LiveSources
 from llama_runner.service.models_api import ModelsApi, Runtime
 from llama_runner.service.openapi import openapi_document
+from llama_runner.service.serving_api import Profiles, ServingApi
 from llama_runner.service.settings_api import SettingsApi
 from llama_runner.service.state import ServiceState
 from llama_runner.service.views import (
@@ -45,16 +47,26 @@ MAX_LOG_LINES: Final = 2000
 DEFAULT_LOG_LINES: Final = 200
 
 
+class Calls(Protocol):
+    """A group of calls that belong together."""
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What may be asked."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlApi:
     """The calls of the control API.
 
     Attributes:
         config: The settings now.
-        engine: The llama-server in use now.
+        engine: The llama-server in use now; `engines` are all there is to choose from.
+        library: The models' profiles.
         follow: Brings the proxy in step with the settings; told whether what failed is to be tried again.
         tasks: Where waiting requests run their two waits.
         browsers: Who gets in without the token.
+        more: Calls of other parts of the service.
     """
 
     manager: Runtime
@@ -62,15 +74,19 @@ class ControlApi:
     home: Home
     config: Callable[[], AppConfig]
     engine: Callable[[], Awaitable[EngineInfo]]
+    engines: Callable[[], Awaitable[EngineList]]
+    library: Profiles
     tasks: TaskOwner
     follow: Callable[[bool], Awaitable[None]]
     browsers: Browsers
+    more: tuple[Calls, ...] = ()
 
     def app(self) -> Starlette:
         """The API as an ASGI application, without the gate in front of it."""
         settings = SettingsApi(home=self.home, config=self.config, follow=self.follow)
         models = ModelsApi(manager=self.manager, state=self.state, engine=self.engine, tasks=self.tasks)
-        calls = (self, models, settings, self.browsers)
+        serving = ServingApi(manager=self.manager, library=self.library, engines=self.engines)
+        calls = (self, models, serving, settings, self.browsers, *self.more)
         endpoints = tuple(endpoint for group in calls for endpoint in group.endpoints())
         live = Live(
             LiveSources(

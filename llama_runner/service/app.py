@@ -36,7 +36,8 @@ from llama_runner.runtime.orphans import end_orphans
 from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, wanted_addresses
 from llama_runner.service.api import ControlApi
 from llama_runner.service.browser import LOGIN_PATH, Browsers
-from llama_runner.service.engine import describe_engine
+from llama_runner.service.engine import describe_engine, describe_engines
+from llama_runner.service.gpu import NvmlCards
 from llama_runner.service.listener import allowed_hosts, claim_control_port, url_host
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
 from llama_runner.service.owner import watch_owner
@@ -147,6 +148,7 @@ async def _serve(
             http=http,
             clock=SystemClock(),
             demo=options.demo,
+            gpu=NvmlCards(),
             notice=state.notice,
         )
         stack.push_async_callback(manager.close)
@@ -212,6 +214,8 @@ def _control_app(
         browsers=browsers,
         config=config.app,
         engine=lambda: describe_engine(config.app().runtime, demo=state.demo, probes=probes),
+        engines=lambda: describe_engines(config.app().runtime, demo=state.demo, probes=probes),
+        library=manager.library,
         tasks=tasks,
         follow=proxies.follow,
     ).app()

@@ -88,8 +88,10 @@ class LiveConfig:
 def with_overrides(config: AppConfig, overrides: Overrides, platform: str) -> AppConfig:
     """`config` with the paths of the command line in place, for `platform` as `sys.platform` spells it."""
     system = "windows" if platform == "win32" else "linux"
-    changes: dict[str, EnginePath | ModelsDir] = {}
+    changes: dict[str, EnginePath | ModelsDir | None] = {}
     if overrides.engine is not None:
+        # Said for this time: no named engine counts before it.
+        changes["engine"] = None
         changes["engine_path"] = config.runtime.engine_path.model_copy(update={system: str(overrides.engine)})
     if overrides.models_dir is not None:
         changes["models_dir"] = config.runtime.models_dir.model_copy(

@@ -19,6 +19,7 @@ from llama_runner.control.values import (
 )
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.tasks import TaskOwner
+from llama_runner.runtime.activity import Activity
 from llama_runner.runtime.catalogue import ModelCatalogue
 from llama_runner.runtime.instance import InstanceSnapshot
 from llama_runner.runtime.memory import LoadPlan
@@ -39,12 +40,22 @@ class Runtime(Protocol):
         """The models that can be loaded."""
         ...
 
-    async def load(self, model_id: str, options: LoadOptions) -> InstanceSnapshot:
+    async def load(
+        self, model_id: str, options: LoadOptions, *, profile: str | None, reload: bool
+    ) -> InstanceSnapshot:
         """Start loading; joins a load of the same model."""
         ...
 
-    async def plan(self, model_id: str, options: LoadOptions) -> LoadPlan:
+    async def plan(self, model_id: str, options: LoadOptions, *, profile: str | None) -> LoadPlan:
         """What loading would mean."""
+        ...
+
+    def instance(self, instance_id: str) -> InstanceSnapshot:
+        """One instance, by its id or its model's."""
+        ...
+
+    async def activity(self, instance_id: str) -> Activity:
+        """What an instance is doing."""
         ...
 
     def pin(self, instance_id: str, pinned: bool) -> InstanceSnapshot:
@@ -173,10 +184,14 @@ class ModelsApi:
 
     async def _load(self, call: Call) -> Instance:
         self.state.refuse_when_closing()
-        return instance_view(await self.manager.load(call.body.model, call.body.options))
+        wish: LoadRequest = call.body
+        return instance_view(
+            await self.manager.load(wish.model, wish.options, profile=wish.profile, reload=wish.reload)
+        )
 
     async def _plan(self, call: Call) -> Plan:
-        return plan_view(await self.manager.plan(call.body.model, call.body.options))
+        wish: LoadRequest = call.body
+        return plan_view(await self.manager.plan(wish.model, wish.options, profile=wish.profile))
 
     async def _pin(self, call: Call) -> Instance:
         return instance_view(self.manager.pin(call.path["id"], call.body.pinned))

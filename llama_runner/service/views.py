@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from llama_runner.control.values import (
     Instance,
     ModelList,
     Plan,
     PlannedModel,
+    PlanPart,
     ProxiedRequest,
     ProxyFace,
     ServedAdapter,
@@ -19,7 +21,7 @@ from llama_runner.proxy.records import RequestRecord
 from llama_runner.runtime.cards import fit
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.instance import InstanceSnapshot
-from llama_runner.runtime.memory import LoadPlan, Resident
+from llama_runner.runtime.memory import LoadPlan, MemoryNeed, Resident
 from llama_runner.runtime.pairing import Companion
 from llama_runner.service.addresses import Listening
 
@@ -107,6 +109,10 @@ def instance_view(snapshot: InstanceSnapshot) -> Instance:
         ram_bytes=snapshot.ram_bytes,
         vram_bytes=snapshot.vram_bytes,
         unload_in_s=snapshot.unload_in_s,
+        profile=snapshot.profile,
+        engine=snapshot.engine,
+        gpu_layers=snapshot.gpu_layers,
+        note=snapshot.note,
     )
 
 
@@ -116,17 +122,40 @@ def plan_view(plan: LoadPlan) -> Plan:
         model=plan.model_id,
         need_bytes=plan.need.total_bytes,
         measured=plan.need.measured_bytes is not None,
-        free_bytes=plan.room.free_bytes,
+        free_bytes=plan.room.free_bytes + plan.room.free_vram_bytes,
         load_s=plan.load_s,
         fits=plan.room.fits,
         loaded=plan.loaded,
         evict=tuple(map(_planned, plan.room.evict)),
         keep=tuple(map(_planned, plan.room.keep)),
+        need_ram_bytes=plan.need.ram_bytes,
+        need_vram_bytes=plan.need.vram_bytes,
+        free_ram_bytes=plan.room.free_bytes,
+        free_vram_bytes=plan.room.free_vram_bytes,
+        parts=_parts(plan.need),
+        command=plan.command,
+        engine=plan.engine,
+        profile=plan.profile,
+        gpu_layers=plan.gpu_layers,
+        layers=plan.layers,
+        warnings=plan.warnings,
+    )
+
+
+def _parts(need: MemoryNeed) -> tuple[PlanPart, ...]:
+    def part(name: Literal["weights", "context", "work"], total_bytes: int, vram_bytes: int) -> PlanPart:
+        return PlanPart(name, total_bytes - vram_bytes, vram_bytes)
+
+    return (
+        part("weights", need.weights_bytes, need.vram_weights_bytes),
+        part("context", need.context_bytes, need.vram_context_bytes),
+        part("work", need.work_bytes, need.vram_work_bytes),
     )
 
 
 def _planned(one: Resident) -> PlannedModel:
-    return PlannedModel(one.id, one.model_id, one.bytes, one.in_flight, one.idle_s, one.pinned)
+    held = one.bytes + one.vram_bytes
+    return PlannedModel(one.id, one.model_id, held, one.in_flight, one.idle_s, one.pinned, one.vram_bytes)
 
 
 def request_view(record: RequestRecord) -> ProxiedRequest:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import pynvml
 
-from llama_runner.telemetry.sample import GpuSample
+from llama_runner.telemetry.sample import GpuMemorySample, GpuSample
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -81,6 +81,28 @@ class NvidiaSampler:
         handles = [handle for handle in found if handle is not None]
         self.note = None if handles else "The NVIDIA driver reports no graphics card."
         return handles
+
+    def memory(self) -> tuple[GpuMemorySample, ...]:
+        """Memory of every card now, with what each process holds of it, as far as the driver tells."""
+        if self._handles is None:
+            self._handles = self._find()
+        found = (_read_memory(number, handle) for number, handle in enumerate(self._handles))
+        return tuple(sample for sample in found if sample is not None)
+
+
+def _read_memory(number: int, handle: Any) -> GpuMemorySample | None:
+    memory = _memory(handle)
+    if memory is None:
+        return None
+    used: dict[int, int] = {}
+    # A process that computes and draws is in both lists with the same figure.
+    for ask in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
+        for process in _ask(ask, handle) or ():
+            # Windows drivers do not tell; that is no zero.
+            if process.usedGpuMemory is not None:
+                used[process.pid] = max(used.get(process.pid, 0), int(process.usedGpuMemory))
+    name = _text(_ask(pynvml.nvmlDeviceGetName, handle)) or f"NVIDIA GPU {number}"
+    return GpuMemorySample(name, int(memory.total), int(memory.free), used)
 
 
 def _why_none(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """One moment of this machine. Unknown is None; zero means measured zero."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +31,20 @@ class GpuSample:
     clock_mhz: float | None = None
     memory_clock_mhz: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMemorySample:
+    """The memory of one graphics card.
+
+    Attributes:
+        used_by: Bytes by process id; without processes whose share the driver does not tell.
+    """
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    used_by: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

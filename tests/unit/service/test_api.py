@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from llama_runner.control.client import ControlClient
+from llama_runner.control.serving import EngineList
 from llama_runner.control.values import EngineInfo
 from llama_runner.core import errors
 from llama_runner.core.clock import SystemClock
@@ -23,8 +24,10 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.client import open_http
 from llama_runner.net.gate import MAX_BODY_BYTES, RequestGate
 from llama_runner.net.listen import listen_tcp, port_of_socket
+from llama_runner.runtime.activity import Activity
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.memory import MIB, LoadPlan, MemoryNeed, RoomPlan
+from llama_runner.runtime.profiles import ModelProfiles
 from llama_runner.runtime.states import InstanceSnapshot, InstanceState
 from llama_runner.service.api import ControlApi
 from llama_runner.service.browser import Browsers
@@ -42,6 +45,7 @@ class FakeRuntime:
 
     fail: Callable[[], Exception] | None = None
     loads: list[tuple[str, LoadOptions]] = field(default_factory=list)
+    saved: dict[str, LoadOptions] = field(default_factory=dict)
     revision: int = 3
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,15 +58,40 @@ class FakeRuntime:
         broken = ModelFile("b", Path("/b.gguf"), None, None, "It is empty.", "models folder")
         return ModelCatalogue((broken,), ("One folder cannot be read.",))
 
-    async def load(self, model_id: str, options: LoadOptions) -> InstanceSnapshot:
+    async def load(
+        self, model_id: str, options: LoadOptions, *, profile: str | None, reload: bool
+    ) -> InstanceSnapshot:
         self._maybe_fail()
         self.loads.append((model_id, options))
+        return replace(READY, profile=profile)
+
+    def instance(self, instance_id: str) -> InstanceSnapshot:
+        self._maybe_fail()
         return READY
+
+    async def activity(self, instance_id: str) -> Activity:
+        self._maybe_fail()
+        return Activity(slots=2, output_tokens=30, output_s=1.5)
+
+    async def profiles(self, model_id: str) -> ModelProfiles:
+        self._maybe_fail()
+        return ModelProfiles(model_id, None, self.saved, LoadOptions(threads=1))
+
+    async def save_profile(self, model_id: str, name: str, options: LoadOptions) -> ModelProfiles:
+        self.saved[name] = options
+        return await self.profiles(model_id)
+
+    async def remove_profile(self, model_id: str, name: str) -> ModelProfiles:
+        self.saved.pop(name, None)
+        return await self.profiles(model_id)
+
+    async def set_default_profile(self, model_id: str, name: str | None) -> ModelProfiles:
+        return replace(await self.profiles(model_id), default=name)
 
     async def unload(self, instance_id: str) -> None:
         self._maybe_fail()
 
-    async def plan(self, model_id: str, options: LoadOptions) -> LoadPlan:
+    async def plan(self, model_id: str, options: LoadOptions, *, profile: str | None) -> LoadPlan:
         self._maybe_fail()
         room = RoomPlan(MIB, 2 * MIB, (), (), True)
         return LoadPlan(model_id, MemoryNeed(MIB, 0, 0), room, load_s=1.5, loaded=False)
@@ -100,6 +129,10 @@ async def _engine() -> EngineInfo:
     return EngineInfo(path="/llama-server", origin="configured")
 
 
+async def _engines() -> EngineList:
+    return EngineList((await _engine(), EngineInfo(name="ik", problem="It is gone.", hint="Add it again.")))
+
+
 @dataclass
 class Served:
     """A running API and both ways to it."""
@@ -133,6 +166,8 @@ async def served(home: Path) -> AsyncIterator[Served]:
         home=home_at(home),
         config=AppConfig,
         engine=_engine,
+        engines=_engines,
+        library=runtime,
         tasks=tasks,
         follow=_follow,
         browsers=Browsers(url=url, port=port, clock=SystemClock()),
@@ -305,3 +340,24 @@ async def test_a_client_that_goes_in_the_middle_of_its_request_is_no_error(
             assert await reader.read() == b""
             await s.client.health()
         assert caplog.records == []
+
+
+async def test_profiles_are_kept_read_and_forgotten(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        wish = LoadOptions(context_length=512, loras=("a.gguf:0.5",), tensor_split=(3.0, 1.0))
+        saved = await api.client.save_profile("m", "long texts", wish)
+        assert saved.profiles == {"long texts": wish}
+        assert saved.parameters == LoadOptions(threads=1)
+        assert (await api.client.profiles("m")) == saved
+        assert (await api.client.set_default_profile("m", "long texts")).default == "long texts"
+        assert (await api.client.remove_profile("m", "long texts")).profiles == {}
+        loaded = await api.client.load("m", profile="long texts", reload=True)
+        assert loaded.profile == "long texts"
+
+
+async def test_engines_and_activity_are_told(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        assert [one.name for one in (await api.client.engines()).engines] == ["default", "ik"]
+        activity = await api.client.activity("i1")
+        assert (activity.id, activity.model, activity.slots, activity.decode_tps) == ("i1", "m", 2, 20.0)
+        assert activity.prompt_tps is None

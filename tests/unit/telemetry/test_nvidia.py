@@ -96,6 +96,21 @@ def test_what_a_card_does_not_support_is_unknown_and_a_measured_zero_stays_zero(
 
 
 @needs_compiler
+def test_what_each_program_holds_of_a_card_is_told_where_the_driver_knows(driver: Path) -> None:
+    script = "from llama_runner.service.gpu import NvmlCards; cards = NvmlCards(); cards.read(); "
+    script += "print([(c.total_bytes >> 30, c.free_bytes >> 30, dict(c.used_by)) for c in cards.read()])"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver)},
+        capture_output=True,
+        check=True,
+        timeout=60,
+        text=True,
+    )
+    assert result.stdout.strip() == f"[(24, 14, {{4711: {3 * GIB}}}), (24, 14, {{}})]"
+
+
+@needs_compiler
 def test_an_old_driver_is_asked_by_its_old_functions(old_driver: Path) -> None:
     card = read_with(old_driver)["cards"][0]
     assert (card["vram_used_bytes"], card["temperature_c"], card["throttle_reasons"]) == (10 * GIB, 61, [])

@@ -136,7 +136,7 @@ class RuntimeManager:
 
     async def models(self) -> ModelCatalogue:
         """Every model that can be loaded, and those that cannot with the reason."""
-        return await self.library.models()
+        return replace(await self.library.models(), room_bytes=await self._room.whole_bytes())
 
     def instances(self) -> tuple[InstanceSnapshot, ...]:
         """Every loaded, loading or failed model, in the order they were loaded.

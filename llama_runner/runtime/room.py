@@ -155,6 +155,15 @@ class Room:
         """What it held of graphics cards at the last look."""
         return self._graphics.used_bytes(instance.snapshot().pid)
 
+    async def whole_bytes(self) -> int:
+        """What one model could have if no other were loaded."""
+        cards = await self._graphics.cards()
+        residents = [self._resident(one) for one in self._instances().values() if one.state not in ENDED]
+        held = sum(one.bytes + one.vram_bytes for one in residents)
+        free = max(0, self._free_bytes() - RESERVE_BYTES) + sum(card.free_bytes for card in cards)
+        limit = self._limit_bytes()
+        return min(limit, free + held) if limit else free + held
+
     def learn(self, instance: Instance) -> Callable[[], None] | None:
         """Remember what a load took; returns what writes it down, for a thread, if it says anything new."""
         snapshot, place = instance.snapshot(), self._places.get(instance.id)

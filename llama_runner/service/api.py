@@ -86,7 +86,7 @@ class ControlApi:
         settings = SettingsApi(home=self.home, config=self.config, follow=self.follow)
         models = ModelsApi(manager=self.manager, state=self.state, engine=self.engine, tasks=self.tasks)
         serving = ServingApi(manager=self.manager, library=self.library, engines=self.engines)
-        calls = (self, models, serving, settings, self.browsers, *self.more)
+        calls: tuple[Calls, ...] = (self, models, serving, settings, self.browsers, *self.more)
         endpoints = tuple(endpoint for group in calls for endpoint in group.endpoints())
         live = Live(
             LiveSources(

@@ -43,6 +43,7 @@ from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides
 from llama_runner.service.owner import watch_owner
 from llama_runner.service.proxies import Proxies
 from llama_runner.service.remote_host import KnownServers
+from llama_runner.service.routes_api import RoutesApi
 from llama_runner.service.server import HttpServer
 from llama_runner.service.sockets import LiveSocket
 from llama_runner.service.state import ServiceState
@@ -218,6 +219,7 @@ def _control_app(
         library=manager.library,
         tasks=tasks,
         follow=proxies.follow,
+        more=(RoutesApi(table=proxies.host),),
     ).app()
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from llama_runner.control.values import Route, RouteList, RouteStep
+from llama_runner.control.routes import Route, RouteList, RouteStep
 from llama_runner.core.errors import LlamaRunnerError, NotFoundError, UnsupportedError
 from llama_runner.core.settings import ProxySettings, RouteEntry
 from llama_runner.proxy.breaker import Breakers

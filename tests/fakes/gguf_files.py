@@ -91,8 +91,21 @@ def good_file(*more: bytes) -> bytes:
     return header([*GOOD_KEYS, *more], [tensor("token_embd.weight", (64, 2))], data=b"\0" * 512)
 
 
-def write_tiny_llama(path: Path, vocabulary_of: Path, *, name: str = "tiny", seed: int = 0) -> Path:
-    """A random llama of 2 layers, 64 wide, about 8 MB, that the real engine loads in 0.2 s."""
+def write_tiny_llama(
+    path: Path,
+    vocabulary_of: Path,
+    *,
+    name: str = "tiny",
+    seed: int = 0,
+    template: str | None = None,
+    infills: bool = False,
+) -> Path:
+    """A random llama of 2 layers, 64 wide, about 8 MB, that the real engine loads in 0.2 s.
+
+    Args:
+        template: Its chat template; None for the one of the model that the vocabulary is from.
+        infills: It has the tokens for filling in the middle.
+    """
     source = gguf.GGUFReader(vocabulary_of)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
@@ -105,7 +118,11 @@ def write_tiny_llama(path: Path, vocabulary_of: Path, *, name: str = "tiny", see
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(32)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    n_vocab = _copy_vocabulary(source, writer)
+    n_vocab = _copy_vocabulary(source, writer, template)
+    if infills:
+        # Any three tokens: the weights are random.
+        for place, part in enumerate(("pre", "suf", "mid")):
+            writer.add_uint32(f"tokenizer.ggml.fim_{part}_token_id", 10 + place)
     _add_random_tensors(writer, n_vocab, np.random.default_rng(seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -114,7 +131,7 @@ def write_tiny_llama(path: Path, vocabulary_of: Path, *, name: str = "tiny", see
     return path
 
 
-def _copy_vocabulary(source: gguf.GGUFReader, writer: gguf.GGUFWriter) -> int:
+def _copy_vocabulary(source: gguf.GGUFReader, writer: gguf.GGUFWriter, template: str | None) -> int:
     def content(field_name: str) -> Any:
         field = source.get_field(field_name)
         assert field is not None, field_name
@@ -129,7 +146,7 @@ def _copy_vocabulary(source: gguf.GGUFReader, writer: gguf.GGUFWriter) -> int:
     writer.add_token_merges(content("tokenizer.ggml.merges"))
     writer.add_bos_token_id(content("tokenizer.ggml.bos_token_id"))
     writer.add_eos_token_id(content("tokenizer.ggml.eos_token_id"))
-    writer.add_chat_template(content("tokenizer.chat_template"))
+    writer.add_chat_template(template or content("tokenizer.chat_template"))
     return len(tokens)
 
 

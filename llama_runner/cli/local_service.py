@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from llama_runner.cli.context import home_of
+from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import attach
 from llama_runner.control.runfile import running_service
-from llama_runner.core.errors import NotFoundError, ServiceError
+from llama_runner.core.errors import NotFoundError, ServerError, ServiceError
 from llama_runner.net.client import open_http
 
 
@@ -24,6 +25,19 @@ async def local_service(args: argparse.Namespace) -> AsyncIterator[ControlClient
         if client is None:
             raise ServiceError("The service runs but does not answer.", f"See the log in {home.logs_dir}.")
         yield client
+
+
+async def tell_service(args: argparse.Namespace, out: Output) -> None:
+    """Have the running service, if any, follow the file now; it would with the next request otherwise."""
+    try:
+        async with local_service(args) as client:
+            if client is None:
+                return
+            health = await client.reload()
+            for problem in filter(None, (health.openai.problem, health.ollama.problem)):
+                out.note(problem)
+    except (ServerError, ServiceError) as error:
+        out.note(f"The running service was not told: {error.message}")
 
 
 async def find_instances(client: ControlClient, wanted: str) -> tuple[str, ...]:

@@ -29,15 +29,20 @@ class ProxyFace:
 
     Attributes:
         port: Where it is to be served, 0 for any free port; None when it is switched off.
-        url: Where it is served; None when it is not.
-        problem: Why it is not although it is to be, and what to do; empty when nothing is wrong.
+        url: Where it is served, for programs of this machine; None when it is not.
+        problem: Why it is not although it is to be, or not where it is to be, and what to do; empty when
+            nothing is wrong.
         fixed: The service was told on its command line; the settings do not count.
+        needs_token: Programs have to send the access token as their API key.
+        open_to_others: Other machines reach it.
     """
 
     port: int | None = None
     url: str | None = None
     problem: str = ""
     fixed: bool = False
+    needs_token: bool = False
+    open_to_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         _claim(listener)
+        if family == socket.AF_INET6:
+            # Else "::" takes IPv4 as well, on some systems, and who calls has an address of neither kind.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
         # At once: on Linux two sockets may bind one port as long as neither listens.
         listener.listen(BACKLOG)

@@ -9,12 +9,13 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.types import ASGIApp
 
 from llama_runner import __version__
+from llama_runner.control.access_token import kept_hash
 from llama_runner.control.runfile import (
     AlreadyRunningError,
     RunFile,
@@ -33,7 +34,7 @@ from llama_runner.net.listen import port_of_socket
 from llama_runner.runtime.engine import EngineProbes
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.runtime.orphans import end_orphans
-from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, wanted_addresses
+from llama_runner.service.addresses import NOWHERE, ProxyAddresses, ProxyUrls, check_given, wanted
 from llama_runner.service.api import ControlApi
 from llama_runner.service.browser import LOGIN_PATH, Browsers
 from llama_runner.service.engine import describe_engine, describe_engines
@@ -49,6 +50,7 @@ from llama_runner.service.sockets import LiveSocket
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
 from llama_runner.system.locks import FileLock
+from llama_runner.system.privileges import runs_as_root
 from llama_runner.system.signals import install_stop_signals
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class ServiceOptions:
     Attributes:
         control: Host and port of the control API in place of the settings.
         proxy: Where the proxy listens, in place of the settings.
+        token_hash: Of the token to ask for in place of the kept one, everywhere.
         owned: It ends when its stdin does, and takes a free port when the wanted one is busy.
         keep: An owned one stays when its stdin ends.
         demo: Offer the demo engine and model.
@@ -73,6 +76,7 @@ class ServiceOptions:
 
     control: tuple[str, int] | None = None
     proxy: ProxyAddresses = NOWHERE
+    token_hash: bytes | None = field(default=None, repr=False)
     overrides: Overrides = NO_OVERRIDES
     owned: bool = False
     keep: bool = False
@@ -94,7 +98,8 @@ async def run_service(
     Raises:
         AlreadyRunningError: Another service has this home (F41).
         PortInUseError: The control port is busy (F12).
-        ConfigError: The control host is not this machine only (C6).
+        ConfigError: The control host is not this machine only, or the proxy may not listen where the command
+            line says (C6).
     """
     with only_service_of(home):
         state = ServiceState(
@@ -127,10 +132,14 @@ async def _serve(
     home: Home, options: ServiceOptions, state: ServiceState, on_ready: Callable[[str, ProxyUrls], None]
 ) -> None:
     config = LiveConfig(home, options.overrides, on_problem=state.notice)
-    wanted = config.app().service
-    host, port = options.control or (wanted.control_host, wanted.control_port)
-    # Before anything is opened: a host of the command line that is not this machine ends it here.
-    wanted_addresses(config.app().proxy, options.proxy)
+    settings = config.app().service
+    host, port = options.control or (settings.control_host, settings.control_port)
+
+    def token_hash() -> bytes | None:
+        return options.token_hash or kept_hash(home)
+
+    # Before anything is opened: what the command line may not ask for ends it here.
+    check_given(options.proxy, has_token=token_hash() is not None, as_root=runs_as_root())
     listener, notice = claim_control_port(host, port, fall_back=options.owned)
     if notice:
         state.notice(notice)
@@ -156,8 +165,11 @@ async def _serve(
         token, port = secrets.token_urlsafe(TOKEN_BYTES), port_of_socket(listener)
         url = f"http://{url_host(host)}:{port}"
         proxies = Proxies(
-            wanted=lambda: wanted_addresses(config.app().proxy, options.proxy),
+            wanted=lambda: wanted(
+                config.app().proxy, options.proxy, token_given=options.token_hash is not None
+            ),
             fixed=options.proxy,
+            token_hash=token_hash,
             manager=manager,
             servers=servers,
             settings=lambda: config.app().proxy,

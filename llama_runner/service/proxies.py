@@ -1,65 +1,45 @@
-"""The proxy's listeners inside the service: one per dialect, each with the request gate in front.
+"""The proxy inside the service: what is spoken at its doors, and what all of them share."""
 
-They follow the settings while the service runs, by difference: what stays is not touched, and a listener that
-goes answers to the end what it is answering. A busy port costs its dialect only: it is said by name, and
-everything else works (F12).
-"""
-
-import asyncio
-import contextlib
-import logging
-import os
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Self
 
 import httpx
-from starlette.types import ASGIApp
 
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import ConfigError, PortInUseError
+from llama_runner.core.jsonio import JsonValue
 from llama_runner.core.settings import ProxySettings
 from llama_runner.core.tasks import TaskOwner
-from llama_runner.net.gate import RequestGate
-from llama_runner.net.listen import listen_tcp, port_of_socket
+from llama_runner.net.answering import Refusal, Spelling
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.calls import Relays
+from llama_runner.proxy.refusals import ollama_refusal, openai_refusal
 from llama_runner.runtime.manager import RuntimeManager
-from llama_runner.service.addresses import NOT_WANTED, Address, Listening, ProxyAddresses
-from llama_runner.service.listener import allowed_hosts, busy_sentence, url_host
+from llama_runner.service.addresses import ProxyAddresses, Wanted
+from llama_runner.service.doors import Dialect, Doors
 from llama_runner.service.model_host import RuntimeHost
 from llama_runner.service.remote_host import KnownServers, RemoteHost
 from llama_runner.service.routes import RoutedHost
-from llama_runner.service.server import CLOSE_LIMIT_S, HttpServer
 from llama_runner.service.state import ServiceState
-from llama_runner.system.identity import listener_of
 
-log = logging.getLogger(__name__)
-
-_NAMES: Final = {"openai": "OpenAI and LM Studio", "ollama": "Ollama"}
-
-
-@dataclass(slots=True)
-class _Dialect:
-    """One dialect and the server that speaks it now, if one does."""
-
-    key: str
-    app: ASGIApp
-    fixed: bool
-    address: Address | None = None
-    server: HttpServer | None = None
-    now: Listening = NOT_WANTED
+# OpenAI's words for what the gate refuses; anything else is a mistake in the request.
+_KINDS: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    421: "permission_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 
 
 class Proxies:
     """A context: inside it the listeners are open as far as they are wanted.
 
     Args:
-        wanted: Where each dialect is to listen, as the settings and the command line say now.
+        wanted: How it is to listen, as the settings and the command line say now.
         fixed: What the command line said.
+        token_hash: Of the access token, None as long as there is none.
         servers: Other places to ask, as far as `settings` names them.
         state: Gets what became of each dialect, and notices.
     """
@@ -67,8 +47,9 @@ class Proxies:
     def __init__(
         self,
         *,
-        wanted: Callable[[], ProxyAddresses],
+        wanted: Callable[[], Wanted],
         fixed: ProxyAddresses,
+        token_hash: Callable[[], bytes | None],
         manager: RuntimeManager,
         servers: KnownServers,
         settings: Callable[[], ProxySettings],
@@ -92,117 +73,53 @@ class Proxies:
             settings=settings,
             breakers=self.host.breakers,
         )
-        self._wanted = wanted
         self._state = state
-        self._dialects = (
-            _Dialect("openai", openai_app(shared), fixed.openai is not None),
-            _Dialect("ollama", ollama_app(shared), fixed.ollama is not None),
+        self._doors = Doors(
+            dialects(shared),
+            fixed=frozenset(key for key in ("openai", "ollama") if getattr(fixed, key) is not None),
+            wanted=wanted,
+            token_hash=token_hash,
+            notice=state.notice,
+            withdraw=state.withdraw,
+            tasks=self._tasks,
         )
-        self._serving: set[asyncio.Task[None]] = set()
-        self._retired: set[HttpServer] = set()
-        self._changing = asyncio.Lock()
-        self._open = False
 
     async def __aenter__(self) -> Self:
-        self._open = True
-        await self.follow()
+        await self._doors.start()
+        self._tell()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        async with self._changing:
-            self._open = False
-            for dialect in self._dialects:
-                if dialect.server is not None:
-                    dialect.server.stop()
-        if self._retired:
-            await asyncio.wait(self._serving, timeout=CLOSE_LIMIT_S)
-            for server in self._retired:
-                server.cut()
-        if self._serving:
-            await asyncio.wait(self._serving)
+        await self._doors.close()
         await self._tasks.close()
 
     async def follow(self, again: bool = False) -> None:
-        """Open and close what is not as it is wanted now.
+        """Open, move and close what is not as it is wanted now.
 
         Args:
             again: Also try again what could not be opened.
         """
-        async with self._changing:
-            if not self._open:
-                return
-            wanted = self._wanted()
-            changes = [
-                (dialect, address)
-                for dialect, address in zip(self._dialects, (wanted.openai, wanted.ollama), strict=True)
-                if address != dialect.address or (again and dialect.now.problem)
-            ]
-            # All that go before any that comes: two may have swapped their ports.
-            for dialect, _ in changes:
-                self._close(dialect)
-            for dialect, address in changes:
-                await self._begin(dialect, address)
-            self._state.openai, self._state.ollama = (dialect.now for dialect in self._dialects)
+        await self._doors.follow(again)
+        self._tell()
 
-    def _close(self, dialect: _Dialect) -> None:
-        self._state.withdraw(dialect.now.problem)
-        server, dialect.server = dialect.server, None
-        if server is not None:
-            log.info("proxy listens no more dialect=%s url=%s", dialect.key, dialect.now.url)
-            server.retire()
-            self._retired.add(server)
-
-    async def _begin(self, dialect: _Dialect, address: Address | None) -> None:
-        dialect.address = address
-        dialect.now = Listening(fixed=dialect.fixed)
-        if address is None:
-            return
-        host, port = address
-        try:
-            listener = listen_tcp(host, port)
-        except PortInUseError:
-            problem = f"{_who_has(port)} {_advice(dialect)}"
-        except ConfigError as error:
-            problem = f"{error.message} {_advice(dialect)}"
-        else:
-            url = await self._serve(dialect, host, listener)
-            dialect.now = Listening(port, url, fixed=dialect.fixed)
-            log.info("proxy listens dialect=%s url=%s", dialect.key, url)
-            return
-        dialect.now = Listening(port, problem=problem, fixed=dialect.fixed)
-        self._state.notice(problem)
-
-    async def _serve(self, dialect: _Dialect, host: str, listener: socket.socket) -> str:
-        port = port_of_socket(listener)
-        hosts = allowed_hosts(host, port)
-        gate = RequestGate(
-            dialect.app, allowed_hosts=lambda: hosts, token=None, max_body_bytes=MAX_BODY_BYTES
-        )
-        server = HttpServer(gate, listener)
-        task = self._tasks.start(self._run(server, listener), name=f"{dialect.key} API")
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        await server.accepting()
-        dialect.server = server
-        return f"http://{url_host(host)}:{port}"
-
-    async def _run(self, server: HttpServer, listener: socket.socket) -> None:
-        with contextlib.closing(listener):
-            await server.run_until_stopped()
-        self._retired.discard(server)
+    def _tell(self) -> None:
+        self._state.openai, self._state.ollama = self._doors.now
 
 
-def _who_has(port: int) -> str:
-    found = listener_of(port)
-    if found is not None and found.pid == os.getpid():
-        return f"Port {port} is in use by this service itself."
-    return busy_sentence(port, found)
-
-
-def _advice(dialect: _Dialect) -> str:
-    where = (
-        f"give another port with --{dialect.key} HOST:PORT"
-        if dialect.fixed
-        else f"choose another port (proxy.{dialect.key}_port)"
+def dialects(shared: Relays) -> tuple[Dialect, Dialect]:
+    """What each door speaks."""
+    openai, ollama = _spelling(openai_refusal), _spelling(ollama_refusal)
+    return (
+        Dialect("openai", "The OpenAI and LM Studio API", openai_app(shared), openai, MAX_BODY_BYTES),
+        Dialect("ollama", "The Ollama API", ollama_app(shared), ollama, MAX_BODY_BYTES),
     )
-    return f"The {_NAMES[dialect.key]} API is not served: {where}, or end that program and try again."
+
+
+def _spelling(document: Callable[[str, int, str, str], JsonValue]) -> Spelling:
+    """A dialect's document for what the gate refuses."""
+
+    def spell(path: str, refusal: Refusal) -> JsonValue:
+        told = f"{refusal.message} {refusal.hint}".strip()
+        return document(path, refusal.status, told, _KINDS.get(refusal.status, "invalid_request_error"))
+
+    return spell

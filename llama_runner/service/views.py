@@ -28,7 +28,14 @@ from llama_runner.service.addresses import Listening
 
 def face_view(listening: Listening) -> ProxyFace:
     """One dialect of the proxy."""
-    return ProxyFace(listening.port, listening.url, listening.problem, listening.fixed)
+    return ProxyFace(
+        listening.port,
+        listening.url,
+        listening.problem,
+        listening.fixed,
+        listening.needs_token,
+        listening.open_to_others,
+    )
 
 
 def model_view(model: ModelFile, room_bytes: int | None = None) -> ServedModel:

@@ -29,7 +29,13 @@ LONG: dict[str, Any] = {
 }
 
 
-OFF: dict[str, Any] = {"openai_enabled": False, "ollama_enabled": False, "openai_port": 0, "ollama_port": 0}
+OFF: dict[str, Any] = {
+    "openai_enabled": False,
+    "ollama_enabled": False,
+    "openai_port": 0,
+    "ollama_port": 0,
+    "host": "127.0.0.1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def home(shared: ServiceProcess) -> Path:
     return shared.home
 
 
-def change(home: Path, **values: bool | int) -> None:
+def change(home: Path, **values: bool | int | str) -> None:
     """Save settings of the section `proxy`, and tell nobody."""
     place = home_at(home)
     config = load_app_config(place).value
@@ -125,6 +131,39 @@ async def test_two_listeners_swap_their_ports(home: Path) -> None:
         async with httpx.AsyncClient() as http:
             assert (await http.get(f"http://127.0.0.1:{one}/api/version")).status_code == 200
             assert (await http.get(f"http://127.0.0.1:{two}/api/v0/models")).status_code == 200
+
+
+async def test_a_listener_whose_new_port_is_busy_stays_where_it_was(home: Path) -> None:
+    """F12: the other one does not get its place either, and both move as soon as they can."""
+    async with control(home) as client:
+        change(home, openai_enabled=True, ollama_enabled=True)
+        before = await client.reload()
+        old = int(str(before.openai.url).rpartition(":")[2])
+        with occupied_port() as port:
+            change(home, openai_port=port, ollama_port=old)
+            stays = await client.reload()
+            assert (stays.openai.url, stays.ollama.url) == (before.openai.url, before.ollama.url)
+            assert stays.openai.problem.startswith(f"Port {port} is in use by ")
+            assert f"stays at {before.openai.url}: choose another port" in stays.openai.problem
+            assert stays.ollama.problem.startswith(f"Port {old} is in use by this service itself.")
+            assert stays.notices == (stays.openai.problem, stays.ollama.problem)
+            assert await answers(stays.openai.url) and await answers(stays.ollama.url)
+        moved = await client.reload()
+        assert (moved.openai.url, moved.ollama.url) == (f"http://127.0.0.1:{port}", before.openai.url)
+        assert moved.notices == ()
+        assert await answers(moved.openai.url) and await answers(moved.ollama.url)
+
+
+async def test_a_listener_changes_its_address_and_keeps_its_port(home: Path) -> None:
+    async with control(home) as client:
+        port = free_port()
+        change(home, openai_enabled=True, openai_port=port)
+        assert (await client.reload()).openai.url == f"http://127.0.0.1:{port}"
+        change(home, host="127.0.0.2")
+        after = (await client.reload()).openai
+        assert (after.url, after.problem) == (f"http://127.0.0.2:{port}", "")
+        assert await answers(after.url)
+        assert not await answers(f"http://127.0.0.1:{port}")
 
 
 async def test_a_busy_port_is_told_by_name_and_tried_again_when_asked(home: Path) -> None:

@@ -13,6 +13,11 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("stress", f"{_HERE}.stress:StressCommand", "load a server and measure it"),
     ("monitor", f"{_HERE}.monitor:MonitorCommand", "live figures of this machine"),
     ("serve", f"{_HERE}.serve:ServeCommand", "run the service without a window"),
+    (
+        "access-token",
+        f"{_HERE}.access_token:AccessTokenCommand",
+        "the token that lets programs of other machines in",
+    ),
     ("ps", f"{_HERE}.ps:PsCommand", "running model instances"),
     (
         "requests",
@@ -25,7 +30,8 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("embed", f"{_HERE}.embed:EmbedCommand", "texts as vectors"),
     ("tokens", f"{_HERE}.tokens:TokensCommand", "count the tokens of a text"),
     ("logs", f"{_HERE}.logs:LogsCommand", "log lines of the program or of an instance"),
-    ("engines", f"{_HERE}.engines:EnginesCommand", "which llama-server is used, and what it can do"),
+    ("profiles", f"{_HERE}.profiles:ProfilesCommand", "a model's named ways to be loaded"),
+    ("engines", f"{_HERE}.engines:EnginesCommand", "the llama-servers to choose from"),
     ("config", f"{_HERE}.config:ConfigCommand", "show, read, change and check settings"),
     ("doctor", f"{_HERE}.doctor:DoctorCommand", "what is here, what is wrong and how to mend it"),
 )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llama_runner.cli.confirm import confirm
 from llama_runner.cli.context import home_of
-from llama_runner.cli.local_service import local_service
+from llama_runner.cli.local_service import tell_service
 from llama_runner.cli.render import Output
 from llama_runner.core.backups import back_up, backups_of, restore
 from llama_runner.core.clock import SystemClock
@@ -20,7 +20,7 @@ from llama_runner.core.config import (
     load_models_config,
 )
 from llama_runner.core.editing import describe_setting, parse_setting
-from llama_runner.core.errors import ExitCode, NotFoundError, ServerError, ServiceError
+from llama_runner.core.errors import ExitCode, NotFoundError
 from llama_runner.core.fields import Applies, Section, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
@@ -65,7 +65,7 @@ class ConfigCommand:
                 return _get(home, args.key, out)
             case "set":
                 _set(home, args.key, args.value, out)
-                await _tell_service(args, out)
+                await tell_service(args, out)
                 return ExitCode.DONE
             case "validate":
                 return _validate(home, out)
@@ -74,7 +74,7 @@ class ConfigCommand:
             case _:
                 if not await _restore(home, args, out):
                     return ExitCode.FAILED
-                await _tell_service(args, out)
+                await tell_service(args, out)
                 return ExitCode.DONE
 
 
@@ -119,19 +119,6 @@ def _set(home: Home, key: str, text: str, out: Output) -> None:
     out.text(f"{key} = {shown(new)}" + ("" if old == new else f"  (was {shown(old)})"))
     if old != new and _COUNTS[applies]:
         out.note(_COUNTS[applies])
-
-
-async def _tell_service(args: argparse.Namespace, out: Output) -> None:
-    """Have the running service, if any, follow the file now; it would with the next request otherwise."""
-    try:
-        async with local_service(args) as client:
-            if client is None:
-                return
-            health = await client.reload()
-            for problem in filter(None, (health.openai.problem, health.ollama.problem)):
-                out.note(problem)
-    except (ServerError, ServiceError) as error:
-        out.note(f"The running service was not told: {error.message}")
 
 
 def _validate(home: Home, out: Output) -> ExitCode:

@@ -27,6 +27,12 @@ class ServeCommand:
             "--openai", metavar="HOST:PORT", help="where the OpenAI and LM Studio API listens"
         )
         parser.add_argument("--ollama", metavar="HOST:PORT", help="where the Ollama API listens")
+        parser.add_argument(
+            "--token-file",
+            metavar="FILE",
+            type=Path,
+            help="file with the token that every program has to send, in place of the access token",
+        )
         parser.add_argument("--models", metavar="DIR", type=Path, help="folder with the model files")
         parser.add_argument("--engine", metavar="PATH", type=Path, help="the llama-server to run")
         # For the window and for `query`, which hold our stdin: its end is theirs.
@@ -39,6 +45,8 @@ class ServeCommand:
             return await _stop(args, out)
         _check(args)
         # Only now: `--stop` and a mistake in the arguments need nothing of the serving side.
+        from llama_runner.control.access_token import read_token_file
+        from llama_runner.net.credentials import hash_token
         from llama_runner.service.addresses import ProxyAddresses
         from llama_runner.service.app import ServiceOptions, run_service
         from llama_runner.service.live_config import Overrides
@@ -49,6 +57,7 @@ class ServeCommand:
                 openai=parse_listen(args.openai) if args.openai else None,
                 ollama=parse_listen(args.ollama) if args.ollama else None,
             ),
+            token_hash=hash_token(read_token_file(args.token_file)) if args.token_file else None,
             overrides=Overrides(
                 models_dir=args.models.absolute() if args.models else None,
                 engine=args.engine.absolute() if args.engine else None,

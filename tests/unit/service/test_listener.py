@@ -14,6 +14,7 @@ from llama_runner.service.listener import (
     check_loopback,
     claim_control_port,
     url_host,
+    urls_for_others,
 )
 from llama_runner.system.identity import ListenerInfo
 
@@ -39,7 +40,7 @@ def test_addresses_of_this_machine_are_allowed(host: str) -> None:
     ],
 )
 def test_every_other_address_is_refused(host: str) -> None:
-    """C6: there is no way yet to open the control API to others."""
+    """C6: there is no way to open the control API to others."""
     with pytest.raises(ConfigError, match="not opened") as caught:
         check_loopback("The control API", host)
     assert "127.0.0.1" in caught.value.hint
@@ -82,13 +83,31 @@ def test_the_sentence_says_no_more_than_the_system_tells() -> None:
 
 
 def test_hosts_are_exact_names_with_the_port() -> None:
-    assert allowed_hosts("127.0.0.1", 80) == {"127.0.0.1:80", "localhost:80", "[::1]:80"}
-    assert "127.0.0.9:80" in allowed_hosts("127.0.0.9", 80)
-    assert [url_host(host) for host in ("localhost", "::1", "127.0.0.9")] == [
+    assert allowed_hosts("127.0.0.1", 81) == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
+    assert allowed_hosts("0.0.0.0", 81) == allowed_hosts("127.0.0.1", 81)
+    assert "localhost" in allowed_hosts("127.0.0.1", 80)
+    assert "127.0.0.9:81" in allowed_hosts("127.0.0.9", 81)
+    added = allowed_hosts("127.0.0.1", 81, ("Box", "10.0.0.7", "nat:8080")) - allowed_hosts("127.0.0.1", 81)
+    assert added == {"box:81", "10.0.0.7:81", "nat:8080"}
+
+
+def test_urls_are_such_as_work_on_this_machine() -> None:
+    hosts = ("localhost", "::1", "127.0.0.9", "0.0.0.0", "::", "10.0.0.7")
+    assert [url_host(host) for host in hosts] == [
         "127.0.0.1",
         "[::1]",
         "127.0.0.9",
+        "127.0.0.1",
+        "[::1]",
+        "10.0.0.7",
     ]
+
+
+def test_other_machines_are_told_addresses_that_they_can_reach() -> None:
+    assert urls_for_others("10.0.0.7", 81) == ("http://10.0.0.7:81",)
+    assert urls_for_others("fd00::7", 81) == ("http://[fd00::7]:81",)
+    for url in (*urls_for_others("0.0.0.0", 81), *urls_for_others("::", 81)):
+        assert "127.0.0" not in url and "[::1]" not in url and "fe80" not in url and url.endswith(":81")
 
 
 @pytest.mark.parametrize(

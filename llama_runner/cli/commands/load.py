@@ -1,18 +1,19 @@
 """`load`: have the service load a model, and wait until it is ready."""
 
 import argparse
+import shlex
 from contextlib import AsyncExitStack
-from typing import Any
 
 from llama_runner.cli.context import home_of
+from llama_runner.cli.load_arguments import add_load_options, given_load_options
 from llama_runner.cli.local_service import local_service, no_service
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
 from llama_runner.control.launcher import attach_or_start
-from llama_runner.control.values import MAX_WAIT_S, Instance, Plan, PlannedModel
+from llama_runner.control.values import MAX_WAIT_S, Instance, Plan, PlannedModel, PlanPart
 from llama_runner.core import format as fmt
 from llama_runner.core.errors import EngineError, ExitCode
-from llama_runner.core.load_options import FLAGS, Group, LoadOptions, kinds_of, parse_options
+from llama_runner.core.load_options import NO_OPTIONS
 from llama_runner.net.client import open_http
 
 
@@ -25,7 +26,11 @@ class LoadCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments."""
         parser.add_argument("model", metavar="MODEL", help="id as `models` lists it")
-        _add_options(parser)
+        parser.add_argument("--profile", metavar="NAME", help="one of its profiles; '' for none")
+        parser.add_argument(
+            "--reload", action="store_true", help="load it anew when it is loaded in another way"
+        )
+        add_load_options(parser)
         parser.add_argument("--plan", action="store_true", help="only say what loading would mean")
         parser.add_argument("--pin", action="store_true", help="keep it whatever else wants room")
         parser.add_argument("--start", action="store_true", help="start a service that keeps running")
@@ -43,69 +48,57 @@ class LoadCommand:
                 )
                 stack.push_async_callback(connection.close)
                 client = connection.client
-            options = _options(args)
-            plan = await client.plan(args.model, options)
+            options = given_load_options(args)
+            plan = await client.plan(args.model, options, profile=args.profile)
             if args.plan:
                 out.document(plan)
                 out.text(describe_plan(plan))
                 return ExitCode.DONE
             if plan.evict:
                 out.note(describe_plan(plan))
-            instance = await until_ready(client, await client.load(args.model, options), out)
+            elif plan.warnings:
+                out.note("\n".join(plan.warnings))
+            started = await client.load(args.model, options, profile=args.profile, reload=args.reload)
+            instance = await until_ready(client, started, out)
             if args.pin:
                 instance = await client.pin(instance.id, True)
         out.document(instance)
         out.text(f"{instance.model} is ready at {instance.url} after {fmt.seconds(instance.load_s)}.")
+        if plan.loaded and not args.reload and (args.profile is not None or options != NO_OPTIONS):
+            out.note("It was loaded already and stays as it is; --reload loads it as you say.")
         return ExitCode.DONE
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    """An argument for every option of the catalogue, in its groups."""
-    groups = {group: parser.add_argument_group(group.value) for group in Group}
-    for name, flag in FLAGS.items():
-        info = LoadOptions.model_fields[name]
-        help_text = (info.description or "").replace("%", "%%")
-        metavar = _shown(kinds_of(name))
-        groups[flag.group].add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=help_text)
-
-
-def _shown(kinds: tuple[Any, ...]) -> str:
-    """What an option takes, for its help."""
-    if kinds == (bool,):
-        return "yes|no"
-    if kinds == (tuple,):
-        return "N,N"
-    if kinds in ((int,), (float,)):
-        return "N"
-    return "|".join(kinds) if all(isinstance(kind, str) for kind in kinds) else "NAME"
-
-
-def _options(args: argparse.Namespace) -> LoadOptions:
-    given = {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
-    return parse_options({name: _value(name, text) for name, text in given.items()})
-
-
-def _value(name: str, text: str) -> object:
-    """A text of the command line as the option's own kind, where it is one: the rest is said by the check."""
-    kinds = kinds_of(name)
-    if kinds == (bool,):
-        return {"yes": True, "no": False}.get(text, text)
-    return tuple(text.split(",")) if kinds == (tuple,) else text
-
-
 def describe_plan(plan: Plan) -> str:
-    """The plan in sentences."""
+    """The plan in sentences, and the command line at its end."""
     if plan.loaded:
         return f"{plan.model} is loaded already."
     how = "took" if plan.measured else "takes about"
-    lines = [f"{plan.model} {how} {fmt.size(plan.need_bytes)}; {fmt.size(plan.free_bytes)} are free."]
+    profile = f" with the profile {plan.profile}" if plan.profile else ""
+    lines = [
+        f"{plan.model}{profile} {how} {fmt.size(plan.need_bytes)}; {fmt.size(plan.free_bytes)} are free."
+    ]
+    lines += [_part(part) for part in plan.parts]
+    if plan.gpu_layers is not None:
+        lines.append(
+            f"{fmt.count(plan.gpu_layers)} of {fmt.count(plan.layers)} layers go to graphics cards: "
+            f"{fmt.size(plan.need_vram_bytes)}, {fmt.size(plan.free_vram_bytes)} are free."
+        )
     lines += [f"{one.model} leaves: {_doing(one)}." for one in plan.evict]
     lines += [f"{one.model} stays: {_doing(one)}." for one in plan.keep]
     if not plan.fits:
         lines.append("There is no room for it.")
     elif plan.load_s is not None:
         lines.append(f"Ready in about {fmt.seconds(plan.load_s)}.")
+    lines += plan.warnings
+    if plan.command:
+        lines.append(f"$ {shlex.join(plan.command)}")
     return "\n".join(lines)
+
+
+def _part(part: PlanPart) -> str:
+    on_cards = f", {fmt.size(part.vram_bytes)} of it on graphics cards" if part.vram_bytes else ""
+    return f"  {part.name:8} {fmt.size(part.ram_bytes + part.vram_bytes)}{on_cards}"
 
 
 def _doing(one: PlannedModel) -> str:

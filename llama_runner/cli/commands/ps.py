@@ -35,7 +35,7 @@ def describe(instances: tuple[Instance, ...]) -> str:
         return "No model is loaded."
     rows = [
         (
-            i.model,
+            i.model if i.profile is None else f"{i.model} ({i.profile})",
             i.state,
             fmt.UNKNOWN if i.pid is None else str(i.pid),
             i.url or fmt.UNKNOWN,
@@ -48,6 +48,7 @@ def describe(instances: tuple[Instance, ...]) -> str:
         )
         for i in instances
     ]
-    faults = [f"{i.model}: {i.error} {i.advice or ''}".rstrip() for i in instances if i.error]
+    faults = [f"{i.model}: {i.note}" for i in instances if i.note]
+    faults += [f"{i.model}: {i.error} {i.advice or ''}".rstrip() for i in instances if i.error]
     head = ("model", "state", "pid", "address", "ram", "vram", "load", "in work", "idle", "leaves in")
     return "\n".join((table(head, rows), *faults))

@@ -3,6 +3,7 @@
 `kind` is the stable name in JSON output, `exit_code` what a command returns for it.
 """
 
+import secrets
 from enum import IntEnum
 from typing import ClassVar
 
@@ -188,3 +189,17 @@ class ServiceError(LlamaRunnerError):
     """The service process could not be started, found or understood."""
 
     kind = "service"
+
+
+class InternalError(LlamaRunnerError):
+    """Something failed here that should not have: the other side gets a number, the log the rest (I25).
+
+    Attributes:
+        number: Stands in the log beside the traceback.
+    """
+
+    kind = "internal"
+
+    def __init__(self) -> None:
+        self.number = secrets.token_hex(4)
+        super().__init__(f"Something went wrong here (number {self.number}).", "See the service's log.")

@@ -7,6 +7,7 @@ from typing import Final
 from llama_runner.core.errors import (
     ContextOverflowError,
     EngineError,
+    InternalError,
     InvalidRequestError,
     LlamaRunnerError,
     ModelFileError,
@@ -34,6 +35,7 @@ _KINDS: Final[tuple[tuple[type[LlamaRunnerError], int, str, str | None], ...]] =
     (EngineError, 500, "server_error", "load_failed"),
     (TruncatedError, 502, "upstream_error", "truncated"),
     (UnreachableError, 502, "upstream_error", "unreachable"),
+    (InternalError, 500, "server_error", None),
 )
 _OVERFLOW: Final = "exceed_context_size_error"
 

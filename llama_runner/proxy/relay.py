@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from llama_runner.core.clock import seconds
-from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.core.errors import InternalError, LlamaRunnerError
 from llama_runner.proxy.asking import hops_of
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.direct import direct_body
@@ -80,11 +79,9 @@ class Relay:
             self._record.outcome = "client left"
         except* Exception as errors:
             # The edge of a request: the client gets a number, the log the rest (I25).
-            number = secrets.token_hex(4)
-            log.error("relay failed model=%s number=%s", self._call.model.id, number, exc_info=errors)
-            await out.fail(
-                LlamaRunnerError(f"Something went wrong here (number {number}).", "See the service's log.")
-            )
+            failure = InternalError()
+            log.error("relay failed model=%s number=%s", self._call.model.id, failure.number, exc_info=errors)
+            await out.fail(failure)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ does not.
 """
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +18,7 @@ from llama_runner.control.values import API_PREFIX, parse_body, to_json
 from llama_runner.core.errors import (
     ConfigError,
     EngineError,
+    InternalError,
     LlamaRunnerError,
     ModelFileError,
     NotFoundError,
@@ -152,14 +152,9 @@ def answered(handler: Handler) -> Handler:
             return Response(status_code=400)
         except Exception as error:
             # The edge of a request: the client gets a number, the log the rest (I25).
-            number = secrets.token_hex(4)
-            log.error("request failed path=%s number=%s", request.url.path, number, exc_info=error)
-            return JSONResponse(
-                error_document(
-                    "internal", f"Something went wrong in the service (number {number}).", "See its log."
-                ),
-                status_code=500,
-            )
+            failure = InternalError()
+            log.error("request failed path=%s number=%s", request.url.path, failure.number, exc_info=error)
+            return error_response(failure)
 
     return answer
 

@@ -141,10 +141,16 @@ class ServiceLink:
         """The llama-server it would start."""
         return await (await self.ensure()).engine()
 
-    async def load(self, model_id: str, options: LoadOptions | None = None) -> Instance:
-        """Start loading a model; it is still starting when this returns."""
+    async def load(
+        self, model_id: str, options: LoadOptions | None = None, *, profile: str | None = None
+    ) -> Instance:
+        """Start loading a model; it is still starting when this returns.
+
+        Args:
+            profile: By name; None for the model's default, an empty text for none.
+        """
         client = await self.ensure()
-        instance = await client.load(model_id, options)
+        instance = await client.load(model_id, options, profile=profile)
         # So that the snapshot has it, and not an earlier life of it.
         await self._mirror(client, await client.instances())
         return instance
@@ -153,9 +159,11 @@ class ServiceLink:
         """Stop an instance and wait until it is gone."""
         await (await self.ensure()).unload(instance_id)
 
-    async def plan(self, model_id: str, options: LoadOptions | None = None) -> Plan:
+    async def plan(
+        self, model_id: str, options: LoadOptions | None = None, *, profile: str | None = None
+    ) -> Plan:
         """What loading a model would mean now; nothing is done."""
-        return await (await self.ensure()).plan(model_id, options)
+        return await (await self.ensure()).plan(model_id, options, profile=profile)
 
     async def pin(self, instance_id: str, pinned: bool) -> None:
         """Keep an instance in memory whatever else wants room, or let it go again."""
@@ -194,14 +202,16 @@ class ServiceLink:
         """Output of an instance behind line number `after`."""
         return await (await self.ensure()).log(instance_id, after=after)
 
-    async def ensure_ready(self, model_id: str, options: LoadOptions | None = None) -> Instance:
+    async def ensure_ready(
+        self, model_id: str, options: LoadOptions | None = None, *, profile: str | None = None
+    ) -> Instance:
         """Load a model unless it is, and wait until it answers.
 
         Raises:
             EngineError: It will not become ready; says why.
             ServiceError: The service went away meanwhile.
         """
-        wanted = await self.load(model_id, options)
+        wanted = await self.load(model_id, options, profile=profile)
         while True:
             # Taken before looking: a change in between is not missed.
             changed = self._changed

@@ -143,16 +143,18 @@ class ModelActions(QWidget):
     @async_slot_once
     async def load(self) -> None:
         """Load the chosen model; asks first when something would leave for it."""
-        line, options = self._chosen(), self._wish.options
+        line, options, profile = self._chosen(), self._wish.options, self._wish.profile
         if line is None or line.file.problem is not None or line.running or options is None:
             return
         model, name = line.file.id, visible_controls(line.file.id, NAME_CHARS)
         try:
-            if not await self._agreed(await self._workspace.service.plan(model, options), name):
+            if not await self._agreed(
+                await self._workspace.service.plan(model, options, profile=profile), name
+            ):
                 self._shell.say(self.tr("{model} was not loaded").format(model=name))
                 return
             self._shell.say(self.tr("Loading {model}").format(model=name))
-            instance = await self._workspace.service.ensure_ready(model, options)
+            instance = await self._workspace.service.ensure_ready(model, options, profile=profile)
         except LlamaRunnerError as error:
             self._shell.report(error, doing=self.tr("loading {model}").format(model=name))
             self._shell.say(self.tr("{model} was not loaded").format(model=name))

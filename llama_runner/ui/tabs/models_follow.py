@@ -57,9 +57,9 @@ class PlanFollower(QObject):
     @async_slot_once
     async def _ask(self) -> None:
         while (wish := self._wish) is not None and wish != self._told and not self._pause.isActive():
-            model, options, _profile, _ = wish
+            model, options, profile, _ = wish
             try:
-                plan = await self._workspace.service.plan(model, options)
+                plan = await self._workspace.service.plan(model, options, profile=profile)
             except LlamaRunnerError as error:
                 self._tell(wish, self.failed, error)
             else:

@@ -21,19 +21,22 @@ def group_title(group: Group) -> str:
 
 
 class _GroupBox(QWidget):
-    """A heading that folds, and its rows."""
+    """A heading that folds, and its rows.
 
-    def __init__(self, group: Group, rows: list[OptionRow], theme: Theme) -> None:
-        super().__init__()
-        self.rows = rows
+    Everything is made inside its parent: a style sheet is applied anew to all that is moved.
+    """
+
+    def __init__(self, group: Group, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
         self._title = group_title(group)
-        content = QWidget()
+        content = QWidget(self)
         column = QVBoxLayout(content)
         column.setContentsMargins(SPACE_S, 0, 0, SPACE_S)
         column.setSpacing(SPACE_XS)
-        for row in rows:
+        self.rows = [OptionRow(name, theme, content) for name in FLAGS if FLAGS[name].group is group]
+        for row in self.rows:
             column.addWidget(row)
-        self.fold = FoldButton(self._title, content, theme)
+        self.fold = FoldButton(self._title, content, theme, self)
         self.fold.setChecked(group in OPEN_FIRST)
         self._open = self.fold.isChecked()
         outer = QVBoxLayout(self)
@@ -67,42 +70,40 @@ class OptionsForm(QWidget):
 
     edited = Signal()
 
-    def __init__(self, theme: Theme) -> None:
-        super().__init__()
-        self._rows = {name: OptionRow(name, theme) for name in FLAGS}
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._filling = False
-        self._groups = [
-            _GroupBox(group, rows, theme)
-            for group in Group
-            if (rows := [row for name, row in self._rows.items() if FLAGS[name].group is group])
-        ]
-        self._search = QLineEdit()
+        self._area = QScrollArea(self)
+        page = QWidget(self._area)
+        self._groups = [_GroupBox(group, theme, page) for group in Group]
+        by_name = {row.name: row for group in self._groups for row in group.rows}
+        self._rows = {name: by_name[name] for name in FLAGS}
+        self._search = QLineEdit(self)
         self._search.setPlaceholderText(self.tr("Search options"))
         self._search.setAccessibleName(self.tr("Search options"))
         self._search.setClearButtonEnabled(True)
         self._search.textChanged.connect(self._find)
-        self._reset = QPushButton(self.tr("Reset all"))
+        self._reset = QPushButton(self.tr("Reset all"), self)
         self._reset.setAccessibleName(self.tr("Reset all options"))
         self._reset.setToolTip(tooltip(self.tr("Leave every option to the engine again.")))
         self._reset.clicked.connect(self.reset)
-        self._lay_out()
+        self._lay_out(page)
         for row in self._rows.values():
             row.edited.connect(self._row_edited)
         self._show_counts()
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, page: QWidget) -> None:
         head = QHBoxLayout()
         head.setSpacing(SPACE_S)
         head.addWidget(self._search, 1)
         head.addWidget(self._reset)
-        page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(0, 0, SPACE_S, 0)
         column.setSpacing(0)
         for group in self._groups:
             column.addWidget(group)
         column.addStretch(1)
-        area = QScrollArea()
+        area = self._area
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setWidgetResizable(True)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -119,6 +120,16 @@ class OptionsForm(QWidget):
     def rows(self) -> Mapping[str, OptionRow]:
         """By option."""
         return self._rows
+
+    @property
+    def first(self) -> QWidget:
+        """Where the keyboard comes in."""
+        return self._search
+
+    @property
+    def last(self) -> QWidget:
+        """From where it leaves."""
+        return next(reversed(self._rows.values())).control
 
     @property
     def valid(self) -> bool:

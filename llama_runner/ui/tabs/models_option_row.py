@@ -96,17 +96,17 @@ class OptionRow(QWidget):
         short = self.info.kind in (*NUMBERS, Kind.BOOLEAN, Kind.CHOICE)
         chars = FIELD_CHARS if short else TEXT_FIELD_CHARS
         self._control.setFixedWidth(self.fontMetrics().averageCharWidth() * chars)
-        self._problem = PlainLabel(wrap=True, scale=0.9)
+        self._problem = PlainLabel(parent=self, wrap=True, scale=0.9)
         self._problem.setObjectName("errorText")
         self._problem.setAccessibleName(self.tr("Problem with {title}").format(title=self.info.title))
-        self._back = QToolButton()
+        self._back = QToolButton(self)
         self._back.setProperty("flat", True)
         self._back.setProperty("compact", True)
         self._back.setAccessibleName(self.tr("Reset: {title}").format(title=self.info.title))
         self._back.setToolTip(tooltip(self.tr("Leave it to the engine again")))
         theme.give_icon(self._back, "mdi6.undo-variant")
         self._back.clicked.connect(self._go_back)
-        self._pick = QToolButton()
+        self._pick = QToolButton(self)
         self._pick.setProperty("flat", True)
         self._pick.setProperty("compact", True)
         self._pick.setAccessibleName(self.tr("Choose: {title}").format(title=self.info.title))
@@ -125,14 +125,14 @@ class OptionRow(QWidget):
 
     def _make_control(self) -> QLineEdit | QComboBox:
         if self.info.kind in (Kind.BOOLEAN, Kind.CHOICE):
-            box = CalmChoice()
+            box = CalmChoice(self)
             choices = ("on", "off") if self.info.kind is Kind.BOOLEAN else self.info.choices
             box.addItem(self.tr("default"), "")
             for choice in choices:
                 box.addItem(choice, choice)
             box.currentIndexChanged.connect(lambda _: self._changed())
             return box
-        line = QLineEdit()
+        line = QLineEdit(self)
         line.setPlaceholderText(self.tr("default"))
         if self.info.kind in NUMBERS:
             line.setFont(mono_font())
@@ -142,7 +142,7 @@ class OptionRow(QWidget):
 
     def _lay_out(self, hint: str) -> None:
         unit = f" ({self.info.unit})" if self.info.unit else ""
-        title = PlainLabel(f"{self.info.title}{unit}", wrap=True)
+        title = PlainLabel(f"{self.info.title}{unit}", self, wrap=True)
         title.setBuddy(self._control)
         title.setToolTip(tooltip(hint))
         title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)

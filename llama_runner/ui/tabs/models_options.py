@@ -1,28 +1,49 @@
 """How the chosen model is loaded: a profile to start from, every option, the command line made of them."""
 
+import shlex
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from llama_runner.control.values import Plan, ServedModel
 from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
+from llama_runner.core.load_options import FLAGS, NO_OPTIONS, LoadOptions
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_form import OptionsForm
 from llama_runner.ui.tabs.models_offers import offers_for
+from llama_runner.ui.tabs.models_option_row import option_text
+from llama_runner.ui.tabs.models_profiles import NO_PROFILE, ProfileRow
 from llama_runner.ui.theme import SPACE_S, SPACE_XS, mono_font, tooltip
 
 if TYPE_CHECKING:
     from llama_runner.workspace import Workspace
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What a person entered for a model, kept while another one is looked at."""
+
+    profile: str
+    options: LoadOptions
+
+
+def command_text(command: Sequence[str], *, platform: str = sys.platform) -> str:
+    """A command line as it is typed into a shell of this system."""
+    if platform != "win32":
+        return shlex.join(command)
+    # No name of a file holds a quotation mark there, and nothing else of ours does.
+    return " ".join(f'"{part}"' if " " in part or not part else part for part in command)
+
+
 class OptionsPage(QWidget):
-    """What is entered for a model stays entered while another one is looked at."""
+    """`edited`: the model would be loaded in another way now. The form is made when it is first seen."""
 
     edited = Signal()
 
@@ -31,45 +52,84 @@ class OptionsPage(QWidget):
         self._workspace, self._shell = workspace, shell
         self._file: ServedModel | None = None
         self._files: Sequence[ServedModel] = ()
-        self._entered: dict[str, LoadOptions] = {}
-        self._form = OptionsForm(shell.theme)
-        self._command = QLineEdit()
+        self._kept: dict[str, Entered] = {}
+        self._options = NO_OPTIONS
+        self._form: OptionsForm | None = None
+        self._profiles = ProfileRow(workspace, shell, lambda: self._usable, parent=self)
+        self._profiles.chosen.connect(self._start_from_profile)
+        self._profiles.arrived.connect(self._profiles_arrived)
+        self._build_command()
+        self._lay_out()
+
+    def _build_command(self) -> None:
+        self._command = QLineEdit(self)
         self._command.setReadOnly(True)
         self._command.setFont(mono_font(0.9))
         self._command.setAccessibleName(self.tr("Command line"))
         self._command.setPlaceholderText(self.tr("The command line appears here"))
-        self._copy = QPushButton(self.tr("Copy"))
+        self._copy = QPushButton(self.tr("Copy"), self)
         self._copy.setAccessibleName(self.tr("Copy the command line"))
         self._copy.setToolTip(tooltip(self.tr("Put the command line on the clipboard, without the key.")))
         self._copy.setEnabled(False)
         self._copy.clicked.connect(self._copy_command)
-        self._form.edited.connect(self._edited)
-        self._lay_out()
 
     def _lay_out(self) -> None:
         command = QHBoxLayout()
         command.setSpacing(SPACE_S)
         command.addWidget(self._command, 1)
         command.addWidget(self._copy)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, SPACE_S, 0, 0)
-        column.setSpacing(SPACE_XS)
-        column.addWidget(self._form, 1)
-        column.addLayout(command)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, SPACE_S, 0, 0)
+        self._column.setSpacing(SPACE_XS)
+        self._column.addWidget(self._profiles)
+        self._column.addStretch(1)
+        self._column.addLayout(command)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Make the form: a tab that only lists models does without its hundred widgets."""
+        super().showEvent(event)
+        if self._form is None:
+            self._form = form = OptionsForm(self._shell.theme, self)
+            form.edited.connect(self._edited)
+            self._column.takeAt(1)
+            self._column.insertWidget(1, form, 1)
+            QWidget.setTabOrder(self._profiles.undo.button, form.first)
+            QWidget.setTabOrder(form.last, self._command)
+            QWidget.setTabOrder(self._command, self._copy)
+            self._enter(self._options)
+            self._fill()
+
+    # --- what is wished for --------------------------------------------------------------------------------
+
+    @property
+    def _usable(self) -> LoadOptions | None:
+        return self._options if self._form is None or self._form.valid else None
 
     @property
     def options(self) -> LoadOptions | None:
-        """What is entered; None while some of it cannot be used."""
-        return self._form.options if self._form.valid else None
+        """What counts before the profile; None while something entered cannot be used."""
+        return NO_OPTIONS if self._as_profile else self._usable
 
     @property
     def profile(self) -> str | None:
-        """The profile that the options start from."""
-        return None
+        """The profile that counts: None for the model's default, empty for none.
+
+        One that was changed here counts no more: all that it says is among the options then.
+        """
+        if not self._profiles.known:
+            return None
+        return self._profiles.name if self._as_profile else NO_PROFILE
+
+    @property
+    def _as_profile(self) -> bool:
+        return self._usable is not None and self._options == self._profiles.options
 
     def go_to_search(self) -> None:
         """Have the keyboard's focus in the search for options."""
-        self._form.go_to_search()
+        if self._form is not None:
+            self._form.go_to_search()
+
+    # --- showing -------------------------------------------------------------------------------------------
 
     def show_file(self, file: ServedModel | None, files: Sequence[ServedModel]) -> None:
         """Another model, or news of the same.
@@ -79,31 +139,77 @@ class OptionsPage(QWidget):
         """
         if file == self._file and files is self._files:
             return
-        another = (file.id if file else None) != (self._file.id if self._file else None)
+        another = file is not None and (self._file is None or file.id != self._file.id)
         self._file, self._files = file, files
-        if file is None:
-            return
-        if another:
-            self._form.set_options(self._entered.get(file.id, NO_OPTIONS))
+        if file is not None and another:
+            kept = self._kept.get(file.id)
+            self._enter(kept.options if kept is not None else NO_OPTIONS)
             self._say_command("")
-        trained = file.context_length
-        self._form.show_defaults({} if trained is None else {"context_length": format.count(trained)})
-        self._form.offer(offers_for(file, files, self._workspace.settings.runtime.engines))
+            self._profiles.show_model(file.id)
+        if file is not None:
+            self._fill()
+
+    def _enter(self, options: LoadOptions) -> None:
+        """Put these into the form."""
+        self._options = options
+        if self._form is not None:
+            self._form.set_options(options)
+
+    def _fill(self) -> None:
+        """What counts where nothing is entered, and what can be picked."""
+        if self._form is None or self._file is None:
+            return
+        self._form.show_defaults(self._defaults(self._file))
+        self._form.offer(offers_for(self._file, self._files, self._workspace.settings.runtime.engines))
+        self._profiles.refresh()
+
+    def _defaults(self, file: ServedModel) -> dict[str, str]:
+        own = self._profiles.parameters
+        known = {name: text for name in FLAGS if (text := option_text(getattr(own, name)))}
+        if file.context_length is not None:
+            known.setdefault("context_length", format.count(file.context_length))
+        return known
+
+    def _profiles_arrived(self) -> None:
+        kept = self._kept.get(self._file.id) if self._file is not None else None
+        if kept is not None:
+            self._profiles.choose(kept.profile)
+        else:
+            self._enter(self._profiles.options)
+        self._fill()
+        self.edited.emit()
+
+    def _start_from_profile(self) -> None:
+        self._enter(self._profiles.options)
+        self._keep()
+        self._fill()
+        self.edited.emit()
+
+    def _edited(self) -> None:
+        if self._form is not None:
+            self._options = self._form.options
+        self._keep()
+        self._profiles.refresh()
+        self.edited.emit()
+
+    def _keep(self) -> None:
+        if self._file is not None:
+            self._kept[self._file.id] = Entered(self._profiles.name, self._options)
+
+    # --- the command line ----------------------------------------------------------------------------------
 
     def show_plan(self, plan: Plan) -> None:
         """What would be started."""
+        self._say_command(command_text(plan.command))
 
     def show_no_plan(self, error: LlamaRunnerError) -> None:
         """These options cannot be used: why."""
         self._say_command(f"✕ {error.message}")
 
-    def _edited(self) -> None:
-        if self._file is not None:
-            self._entered[self._file.id] = self._form.options
-        self.edited.emit()
-
     def _say_command(self, text: str) -> None:
         shown = visible_controls(text)
+        if shown == self._command.text():
+            return
         self._command.setText(shown)
         self._command.setCursorPosition(0)
         self._command.setToolTip(tooltip(shown))

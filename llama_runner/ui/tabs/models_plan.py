@@ -34,7 +34,7 @@ def plan_words(plan: Plan, *, separator: str = " ") -> str:
         sentences.append(_no_room(plan))
     elif plan.load_s is not None:
         sentences.append(_tr("Ready in about {time}.").format(time=format.seconds(plan.load_s)))
-    return separator.join(sentences)
+    return separator.join((*sentences, *plan.warnings))
 
 
 def _need(plan: Plan) -> str:
@@ -93,19 +93,55 @@ class MemoryBar:
 
 
 def memory_bars(plan: Plan) -> tuple[MemoryBar, ...]:
-    """One bar for each kind of memory that it needs."""
-    free = max(0, plan.free_bytes)
-    need = plan.need_bytes
-    parts = (Part(_tr("Model"), need, format.size(need), 0),)
-    if plan.loaded:
-        verdict, status = _tr("loaded"), ""
-    elif not plan.fits:
-        verdict, status = _tr("✕ too large"), "bad"
-    elif plan.evict:
-        verdict, status = _tr("◑ fits when others leave"), "warning"
-    else:
-        verdict, status = _tr("● fits"), "good"
-    title = _tr("{need} of {free} free RAM · {verdict}").format(
-        need=format.size(need), free=format.size(free), verdict=verdict
+    """One bar for each kind of memory that it needs: main memory, then graphics cards."""
+    ram = _bar(
+        plan,
+        _tr("RAM"),
+        need=plan.need_ram_bytes,
+        free=plan.free_ram_bytes,
+        parts=[(part.name, part.ram_bytes) for part in plan.parts],
     )
-    return (MemoryBar(title, parts, max(need, free, 1), free if need > free else None, status),)
+    vram = _bar(
+        plan,
+        _tr("GPU memory"),
+        need=plan.need_vram_bytes,
+        free=plan.free_vram_bytes,
+        parts=[(part.name, part.vram_bytes) for part in plan.parts],
+    )
+    return (ram, vram) if plan.need_vram_bytes or plan.free_vram_bytes else (ram,)
+
+
+def _bar(plan: Plan, kind: str, *, need: int, free: int, parts: Sequence[tuple[str, int]]) -> MemoryBar:
+    free = max(0, free)
+    words, status = _verdict(plan, need, free)
+    title = _tr("{need} of {free} free {kind} · {verdict}").format(
+        need=format.size(need), free=format.size(free), kind=kind, verdict=words
+    )
+    if plan.measured:
+        title = _tr("{title} · measured").format(title=title)
+    told = tuple(
+        Part(_part_title(name), size, format.size(size), _PART_SERIES.get(name, 0))
+        for name, size in parts
+        if size
+    )
+    whole = max(need, free, sum(part.value for part in told), 1)
+    return MemoryBar(title, told, whole, free if need > free else None, status)
+
+
+def _verdict(plan: Plan, need: int, free: int) -> tuple[str, str]:
+    if plan.loaded:
+        return _tr("loaded"), ""
+    if need <= free:
+        return _tr("● fits"), "good"
+    if plan.fits:
+        return _tr("◑ fits when others leave"), "warning"
+    return _tr("✕ too large"), "bad"
+
+
+# Numbers of colours.
+_PART_SERIES: Final = {"weights": 0, "context": 2, "work": 1}
+
+
+def _part_title(name: str) -> str:
+    titles = {"weights": _tr("Weights"), "context": _tr("Context"), "work": _tr("Work space")}
+    return titles.get(name, name)

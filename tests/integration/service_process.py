@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class ServiceProcess:
 
     process: "subprocess.Popen[bytes]"
     home: Path
+    said: Path
     ready: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,9 +56,8 @@ class ServiceProcess:
         return self.process.wait(limit_s)
 
     def stderr(self) -> str:
-        """Everything it wrote to stderr; call it after the end."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read().decode()
+        """Everything it wrote to stderr."""
+        return self.said.read_bytes().decode()
 
 
 def service_argv(home: Path, *arguments: str) -> list[str]:
@@ -69,14 +70,18 @@ def started_service(
     home: Path, *arguments: str, control: str = "127.0.0.1:0", stdin: int = subprocess.DEVNULL
 ) -> Iterator[ServiceProcess]:
     """Start a service, wait until it is ready; end it in any case."""
-    with subprocess.Popen(
-        service_argv(home, "--control", control, *arguments),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        service = ServiceProcess(process, home)
+    # A file: what many requests log would fill a pipe that nobody reads, and the service would stand still.
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(
+            service_argv(home, "--control", control, *arguments),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        ) as process,
+    ):
+        service = ServiceProcess(process, home, Path(log.name))
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

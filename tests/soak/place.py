@@ -51,7 +51,7 @@ def serving(home: Path, engine: Path) -> Iterator[ServiceProcess]:
             start_new_session=True,
         ) as process,
     ):
-        service = ServiceProcess(process, home)
+        service = ServiceProcess(process, home, log)
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -72,7 +72,9 @@ class LmStudioFace:
             ("POST", "/api/v1/models/download", self.refused),
             ("GET", "/api/v1/models/download/status/{job_id:path}", self.refused),
         )
-        return routed(v0, openai_errors.error_answer) + routed(v1, lm_studio_errors.error_answer)
+        return routed(self._shared, v0, openai_errors.error_answer) + routed(
+            self._shared, v1, lm_studio_errors.error_answer
+        )
 
     async def greeting(self, request: Request) -> JSONResponse:
         """What its clients look for first."""

@@ -25,7 +25,8 @@ def error_answer(error: LlamaRunnerError) -> tuple[int, JsonValue]:
         case ContextOverflowError():
             return 400, {"error": _TOO_LONG}
         case NotFoundError():
-            return 404, {"error": error.message}
+            close = f". {error.hint}" if error.suggestions else ""
+            return 404, {"error": error.message + close}
     return (500 if status == 502 else status), {"error": str(error)}
 
 

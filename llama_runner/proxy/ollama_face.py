@@ -63,6 +63,7 @@ class OllamaFace:
     def routes(self) -> list[Route]:
         """All of them."""
         return routed(
+            self._shared,
             (
                 ("GET HEAD", "/", self.greeting),
                 ("GET HEAD", "/api/version", self.version),

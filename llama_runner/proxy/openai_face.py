@@ -127,7 +127,7 @@ class OpenAIFace:
             ]
             messages += [("POST", prefix + path, self.operation(one)) for path, one in MESSAGES.items()]
         table += [("POST", path, self.operation(one)) for path, one in NATIVE.items()]
-        return routed(table, OPENAI.answer) + routed(messages, ANTHROPIC.answer)
+        return routed(self._shared, table, OPENAI.answer) + routed(self._shared, messages, ANTHROPIC.answer)
 
     async def health(self, request: Request) -> ASGIApp:
         """GET /health: models are loaded when they are asked for, so it is always well."""

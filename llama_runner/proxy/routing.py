@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from llama_runner.backends.suggestions import close_to
 from llama_runner.core.errors import InvalidRequestError, NotFoundError
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.core.text import visible_controls
@@ -14,7 +15,9 @@ _OLLAMA_TAG: Final = ":latest"
 
 
 async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
-    """The model that a request names; without a name, the only one that is loaded, else the only one.
+    """The model that a request names; without a name, the only one loaded here, else the only one here.
+
+    What is on another server is never asked without being named.
 
     Raises:
         InvalidRequestError: No name, and the choice is the client's; or the name is no text.
@@ -22,7 +25,8 @@ async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
     """
     offered = await host.offered()
     if wanted is None or wanted == "":
-        for models in ([m for m in offered if m.state is ModelState.LOADED], list(offered)):
+        here = [model for model in offered if not model.steps]
+        for models in ([m for m in here if m.state is ModelState.LOADED], here):
             if len(models) == 1:
                 return models[0]
         raise InvalidRequestError("model is required", "Name one of those that /v1/models lists.")
@@ -30,10 +34,16 @@ async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
         raise InvalidRequestError("model must be a text.", "Name one of those that /v1/models lists.")
     found = named(offered, wanted)
     if found is None:
-        raise NotFoundError(
-            f"model '{visible_controls(wanted, 200)}' not found", "See /v1/models for what there is."
-        )
+        raise _not_found(offered, wanted)
     return found
+
+
+def _not_found(offered: Sequence[OfferedModel], wanted: str) -> NotFoundError:
+    """With the names that come close, best first."""
+    close = close_to(wanted.removesuffix(_OLLAMA_TAG), tuple(model.id for model in offered))
+    names = " or ".join(visible_controls(name, 100) for name in close)
+    hint = f"Did you mean {names}?" if close else "See /v1/models for what there is."
+    return NotFoundError(f"model '{visible_controls(wanted, 200)}' not found", hint, close)
 
 
 def named(offered: Sequence[OfferedModel], wanted: str) -> OfferedModel | None:

@@ -24,6 +24,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
         "llama_runner.cli.commands.requests:RequestsCommand",
         "the newest requests through the proxy",
     ),
+    ("routes", f"{_HERE}.routes:RoutesCommand", "names that lead to models here or elsewhere"),
     ("load", f"{_HERE}.load:LoadCommand", "load a model"),
     ("unload", f"{_HERE}.unload:UnloadCommand", "unload a model"),
     ("models", f"{_HERE}.models:ModelsCommand", "model files that were found, or a server's models"),

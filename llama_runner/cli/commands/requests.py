@@ -9,7 +9,22 @@ from llama_runner.core import format as fmt
 from llama_runner.core.errors import ExitCode
 from llama_runner.core.text import visible_controls
 
-_HEAD = ("no", "path", "model", "status", "outcome", "queue", "load", "engine", "first byte", "own", "total")
+_HEAD = (
+    "no",
+    "path",
+    "model",
+    "step",
+    "status",
+    "outcome",
+    "queue",
+    "load",
+    "engine",
+    "first byte",
+    "own",
+    "total",
+    "in",
+    "out",
+)
 
 
 class RequestsCommand:
@@ -40,7 +55,8 @@ def describe(requests: tuple[ProxiedRequest, ...]) -> str:
         (
             str(one.number),
             visible_controls(one.path, 40),
-            one.model,
+            visible_controls(one.model, 60),
+            one.step or fmt.UNKNOWN,
             fmt.UNKNOWN if one.status is None else str(one.status),
             one.outcome,
             *(
@@ -54,7 +70,16 @@ def describe(requests: tuple[ProxiedRequest, ...]) -> str:
                     one.total_s,
                 )
             ),
+            fmt.count(one.prompt_tokens),
+            fmt.count(one.output_tokens),
         )
         for one in requests
     ]
-    return table(_HEAD, rows)
+    return "\n".join([table(_HEAD, rows), *filter(None, map(_remarks, requests))])
+
+
+def _remarks(one: ProxiedRequest) -> str:
+    """What a table has no room for: steps that did not answer, a context that was too small, an error."""
+    told = [f"{step.where} did not answer: {step.why}" for step in one.tried]
+    told += [visible_controls(text, 200) for text in (one.warning, one.error) if text]
+    return f"{one.number}: {'; '.join(told)}" if told else ""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import AfterValidator, Field, ValidationError
 
 from llama_runner.core.errors import UsageError
-from llama_runner.core.fields import BadText, Section, Takes, check_model_path, setting
+from llama_runner.core.fields import BadText, Section, Takes, check_model_path, setting, setting_info
 
 MAX_TOKENS: Final = 16_777_216
 
@@ -481,7 +481,9 @@ def parse_options(values: Mapping[str, object]) -> LoadOptions:
         return LoadOptions.model_validate(dict(values), strict=False)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
+        name = str(fault["loc"][0])
+        expected = setting_info(name, LoadOptions.model_fields[name]).expectation
         raise UsageError(
-            f"The load option {fault['loc'][0]} cannot be {str(fault['input'])[:40]}: {fault['msg'][:120]}.",
+            f"The load option {name} cannot be {str(fault['input'])[:40]}: it must be {expected}.",
             "Leave it out to let the engine choose.",
         ) from error

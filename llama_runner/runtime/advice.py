@@ -2,19 +2,17 @@
 
 from llama_runner.core.format import count
 from llama_runner.runtime.memory import all_layers
+from llama_runner.runtime.room import Place
 from llama_runner.runtime.wanted import Wanted
 
 
-def warnings_of(wanted: Wanted, gpu_layers: int | None) -> tuple[str, ...]:
-    """Everything odd about loading it like this.
-
-    Args:
-        gpu_layers: How many layers the plan counts on; None where there is no graphics card.
-    """
+def warnings_of(place: Place) -> tuple[str, ...]:
+    """Everything odd about loading it like this."""
+    wanted, gpu_layers = place.wanted, place.gpu_layers
     found = (
         _context(wanted),
         _values(wanted),
-        _workers(wanted),
+        workers_warning(wanted),
         _offload(wanted, gpu_layers),
         _draft(wanted),
     )
@@ -45,7 +43,8 @@ def _values(wanted: Wanted) -> str:
     return f"Values of type {kind} need flash attention, which is switched off: the engine will refuse."
 
 
-def _workers(wanted: Wanted) -> str:
+def workers_warning(wanted: Wanted) -> str:
+    """What it means that other machines compute parts of it (I9); empty when none do."""
     workers = wanted.options.rpc_workers
     if not workers:
         return ""

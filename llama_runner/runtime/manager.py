@@ -15,19 +15,17 @@ from typing import Final
 import httpx
 
 from llama_runner.core.clock import Clock, seconds
-from llama_runner.core.errors import EngineError, NotFoundError, ServiceError
+from llama_runner.core.errors import NotFoundError, ServiceError
 from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.ports import pick_free_port
 from llama_runner.runtime.activity import Activity, read_activity
-from llama_runner.runtime.advice import warnings_of
-from llama_runner.runtime.argv import build_argv, option_arguments
+from llama_runner.runtime.advice import warnings_of, workers_warning
+from llama_runner.runtime.argv import option_arguments
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile, clean_id
-from llama_runner.runtime.engine import EngineInfo, EngineProbes
-from llama_runner.runtime.engine_book import EngineBook
-from llama_runner.runtime.engines import choose_engine
+from llama_runner.runtime.engine import EngineInfo
 from llama_runner.runtime.footprints import Footprints
 from llama_runner.runtime.gpu import GpuMemory, Graphics, NoCards
 from llama_runner.runtime.idle import watch_idle
@@ -39,10 +37,11 @@ from llama_runner.runtime.instance import (
     Timings,
 )
 from llama_runner.runtime.library import ModelLibrary
-from llama_runner.runtime.memory import LoadPlan, all_layers
+from llama_runner.runtime.memory import LoadPlan
 from llama_runner.runtime.orphans import LaunchMark
 from llama_runner.runtime.output import LogFile, OutputRing
 from llama_runner.runtime.room import Place, Room
+from llama_runner.runtime.shelf import EngineShelf
 from llama_runner.runtime.states import ENDED, SERVING, InUse
 from llama_runner.runtime.wanted import Wanted
 from llama_runner.system.identity import free_memory_bytes
@@ -92,12 +91,10 @@ class RuntimeManager:
         self._home = home
         self._http = http
         self._clock = clock
-        self._demo = demo
         self.library = ModelLibrary(config=config, models_config=models_config, home=home, demo=demo)
         self._pick_port = pick_port
         self._timings = timings or Timings()
-        self._engines = EngineProbes()
-        self._engine_book = EngineBook(home)
+        self._shelf = EngineShelf(config=config, home=home, demo=demo, notice=notice)
         self._notice = notice
         self._mark = LaunchMark(home)
         self._tasks = TaskOwner()
@@ -144,11 +141,11 @@ class RuntimeManager:
         What they hold of graphics cards is from the last look; asking has the next one taken.
         """
         self._look_at_cards()
-        return tuple(map(self._snapshot, self._instances.values()))
+        return tuple(map(self._room.seen, self._instances.values()))
 
     def instance(self, instance_id: str) -> InstanceSnapshot:
         """One of them, by its id or its model's. Raises NotFoundError."""
-        return self._snapshot(self._instance(instance_id))
+        return self._room.seen(self._instance(instance_id))
 
     def due(self) -> tuple[tuple[str, float], ...]:
         """Instances that leave for want of work: id, and the seconds until then."""
@@ -172,21 +169,12 @@ class RuntimeManager:
         Raises as `load`, but for an engine that is not there: all else can be told without one.
         """
         wanted = await self.library.wanted(model_id, options, profile)
-        command, missing = await self._command(wanted)
-        known = self._of_model(model_id)
+        command, missing = await self._shelf.command(wanted)
         place = await self._room.plan(wanted)
-        return LoadPlan(
-            model_id=wanted.model.id,
-            need=place.need,
-            room=place.room,
-            load_s=place.load_s,
-            loaded=known is not None and known.state not in ENDED and not known.leaving,
-            command=command,
-            engine=wanted.engine,
-            profile=wanted.profile,
-            gpu_layers=place.gpu_layers,
-            layers=all_layers(wanted.model.header),
-            warnings=(*missing, *warnings_of(wanted, place.gpu_layers)),
+        known = self._of_model(model_id)
+        loaded = known is not None and known.state not in ENDED and not known.leaving
+        return replace(
+            place.as_plan(loaded=loaded), command=command, warnings=(*missing, *warnings_of(place))
         )
 
     def log_lines(self, instance_id: str, after: int) -> tuple[tuple[str, ...], int]:
@@ -216,9 +204,7 @@ class RuntimeManager:
             EngineError: There is no usable llama-server.
             UsageError: An option is out of bounds, or unknown to the engine.
         """
-        if reload:
-            await self._leave_for(await self.library.wanted(model_id, options, profile))
-        return self._snapshot(await self._load(model_id, options, profile=profile))
+        return self._room.seen(await self._load(model_id, options, profile=profile, reload=reload))
 
     async def ensure_ready(self, model_id: str, options: LoadOptions = NO_OPTIONS) -> InstanceSnapshot:
         """Load if necessary, wait until the model serves. Raises as `load`, and EngineError when it fails.
@@ -268,7 +254,7 @@ class RuntimeManager:
         """Keep an instance whatever else wants room, or let it go again. Raises NotFoundError."""
         instance = self._instance(instance_id)
         instance.pin(pinned)
-        return self._snapshot(instance)
+        return self._room.seen(instance)
 
     async def unload(self, instance_id: str) -> None:
         """Stop an instance and forget it; returns when its process is gone. Raises NotFoundError.
@@ -300,42 +286,39 @@ class RuntimeManager:
 
     # --- within ------------------------------------------------------------------------------------------
 
-    async def _leave_for(self, wanted: Wanted) -> None:
-        """Have an instance that is loaded in another way leave, when it has done what it works on."""
-        current = self._of_model(wanted.model.id)
-        place = self._room.place_of(current.id) if current is not None else None
-        if current is None or current.leaving or (place is not None and place.wanted == wanted):
-            return
-        # Whoever asks for it from here on waits for the new one.
-        current.drain()
-        await current.unused()
-        await self._room.look()
-        current.request_stop()
-
     async def _load(
         self,
         model_id: str,
         options: LoadOptions = NO_OPTIONS,
         *,
         profile: str | None = None,
+        reload: bool = False,
         on_demand: bool = False,
     ) -> Instance:
         # One decision at a time per model: two callers get one child.
         async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
             current = self._of_model(model_id)
             ending = current is not None and (current.state in _LOADABLE_AGAIN or current.leaving)
-            if current is not None and not ending:
+            if current is not None and not ending and not reload:
                 return current
+            wanted = await self.library.wanted(model_id, options, profile)
+            if current is not None and not ending:
+                if self._room.has(current, wanted):
+                    return current
+                # Who works with it finishes; who asks for it from here on waits for the new one.
+                current.drain()
+                await current.unused()
+                await self._room.look()
+                current.request_stop()
             if current is not None:
                 await current.ended()
                 await self._learn(current)
                 self._forget(current)
-            wanted = await self.library.wanted(model_id, options, profile)
             return await self._start(wanted, on_demand=on_demand)
 
     async def _start(self, wanted: Wanted, *, on_demand: bool) -> Instance:
         config = self._config()
-        engine = await self._engine(wanted)
+        engine = await self._shelf.engine_for(wanted)
         # Said to whoever asks, before anything else has to leave for it.
         option_arguments(wanted.options, engine.flags, engine=engine.path.name)
         async with self._room.lock:
@@ -344,32 +327,6 @@ class RuntimeManager:
             if self._closing:
                 raise ServiceError("The service is ending and loads nothing any more.", "Start it again.")
             return self._born(place, engine, config, on_demand=on_demand)
-
-    async def _engine(self, wanted: Wanted) -> EngineInfo:
-        settings = self._config().runtime
-        choice = await asyncio.to_thread(choose_engine, settings, wanted.engine, demo=self._demo)
-        return await self._engines.info(choice.path)
-
-    async def _note_engine(self, engine: EngineInfo) -> None:
-        if told := await asyncio.to_thread(self._engine_book.look, engine):
-            self._notice(told)
-
-    async def _command(self, wanted: Wanted) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The command line it would be started with, and what is wrong when there is no engine to start."""
-        try:
-            engine = await self._engine(wanted)
-        except EngineError as error:
-            return (), (f"{error.message} {error.hint}",)
-        launch = build_argv(
-            engine.path,
-            engine.flags,
-            wanted.model.path,
-            wanted.options,
-            port=0,
-            alias=wanted.model.id,
-            api_key="",
-        )
-        return launch.argv, ()
 
     def _born(self, place: Place, engine: EngineInfo, config: AppConfig, *, on_demand: bool) -> Instance:
         self._count += 1
@@ -392,8 +349,10 @@ class RuntimeManager:
             self._tasks.start(watch_idle(self), name=_IDLE_WATCH)
         self._tasks.start(instance.run(), name=f"instance {instance.id} {model.id}")
         # Beside the load: reading all of a large program takes a while.
-        self._tasks.start(self._note_engine(engine), name=f"note engine of {instance.id}")
+        self._tasks.start(self._shelf.note(engine), name=f"note engine of {instance.id}")
         log.info("loading model=%s engine=%s", model.id, engine.path)
+        if told := workers_warning(place.wanted):
+            self._notice(f"{model.id} is spread over other machines. {told}")
         self._announce()
         return instance
 
@@ -421,18 +380,6 @@ class RuntimeManager:
             max_bytes=config.logging.file_max_bytes,
             file_count=_LOG_FILES,
             clock=self._clock,
-        )
-
-    def _snapshot(self, instance: Instance) -> InstanceSnapshot:
-        """What there is to know of an instance, from itself, the plan it was loaded by and the driver."""
-        place = self._room.place_of(instance.id)
-        wanted = place.wanted if place is not None else None
-        return replace(
-            instance.snapshot(),
-            vram_bytes=self._room.vram_bytes(instance),
-            profile=wanted.profile if wanted else None,
-            engine=wanted.engine if wanted else None,
-            gpu_layers=place.gpu_layers if place is not None else None,
         )
 
     def _look_at_cards(self) -> None:

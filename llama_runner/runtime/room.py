@@ -14,8 +14,9 @@ from llama_runner.core.format import size
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.footprints import Footprint, Footprints
 from llama_runner.runtime.gpu import Card, Graphics, usable
-from llama_runner.runtime.instance import Instance, InstanceState
+from llama_runner.runtime.instance import Instance, InstanceSnapshot, InstanceState
 from llama_runner.runtime.memory import (
+    LoadPlan,
     MemoryNeed,
     Resident,
     RoomPlan,
@@ -53,6 +54,20 @@ class Place:
     room: RoomPlan
     gpu_layers: int | None
     load_s: float | None
+
+    def as_plan(self, *, loaded: bool) -> LoadPlan:
+        """What it means, for whoever asked; without command line and warnings."""
+        return LoadPlan(
+            model_id=self.wanted.model.id,
+            need=self.need,
+            room=self.room,
+            load_s=self.load_s,
+            loaded=loaded,
+            engine=self.wanted.engine,
+            profile=self.wanted.profile,
+            gpu_layers=self.gpu_layers,
+            layers=all_layers(self.wanted.model.header),
+        )
 
 
 class Room:
@@ -135,9 +150,23 @@ class Room:
         """It was started."""
         self._places[instance_id] = place
 
-    def place_of(self, instance_id: str) -> Place | None:
-        """How it was planned."""
-        return self._places.get(instance_id)
+    def has(self, instance: Instance, wanted: Wanted) -> bool:
+        """Whether that is how it was loaded."""
+        place = self._places.get(instance.id)
+        return place is not None and place.wanted == wanted
+
+    def seen(self, instance: Instance) -> InstanceSnapshot:
+        """What there is to know of an instance: from itself, the plan it was loaded by and the driver."""
+        snapshot, place = instance.snapshot(), self._places.get(instance.id)
+        if place is None:
+            return snapshot
+        return replace(
+            snapshot,
+            vram_bytes=self.vram_bytes(instance),
+            profile=place.wanted.profile,
+            engine=place.wanted.engine,
+            gpu_layers=place.gpu_layers,
+        )
 
     def forget(self, instance_id: str) -> None:
         """It is gone."""

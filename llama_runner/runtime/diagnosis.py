@@ -1,5 +1,6 @@
 """Why a child ended, from its exit code and its last words, with advice. Pure."""
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Cause(StrEnum):
     STALLED = "stalled"
     HUNG = "hung"
     PROGRAM = "program"
+    SCARCE = "scarce"
     MUTE = "mute"
     CRASH = "crash"
 
@@ -107,6 +109,8 @@ _SIGNS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
 _CARD: Final = re.compile(
     r"cuda\d|cudamalloc|hipmalloc|rocm\d|vulkan|\bvk|device|metal|\bmtl\d|sycl\d", re.IGNORECASE
 )
+# F17, F18: no fault of the program that was to be started.
+_SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 # llama.cpp goes on after these.
 _NOT_FATAL: Final = ("retrying without pipeline parallelism",)
 _ERROR_MARKS: Final = (
@@ -254,8 +258,15 @@ def stranger() -> Failure:
 
 def not_started(path: str, error: OSError) -> Failure:
     """The system refused to start it."""
+    said = error.strerror or str(error)
+    if error.errno in _SCARCE:
+        return Failure(
+            Cause.SCARCE,
+            f"The system starts no more programs ({said}), so llama-server could not be started.",
+            "Close other programs or unload models, then load it again.",
+        )
     return Failure(
         Cause.PROGRAM,
-        f"{path} cannot be started: {error.strerror or error}.",
+        f"{path} cannot be started: {said}.",
         "Check that it is a llama-server for this system, or set another in Settings (runtime.engine_path).",
     )

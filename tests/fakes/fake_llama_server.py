@@ -4,6 +4,7 @@
 Runs on the standard library alone, and as `python -S`, so that it starts fast.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -241,7 +242,8 @@ def main() -> None:
         return
     log = plan_file.with_name("starts.jsonl")
     number = len(log.read_text().splitlines()) if log.exists() else 0
-    with log.open("a", encoding="utf-8") as file:
+    # Where the disk is full it serves all the same.
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(argv) + "\n")
     lives = json.loads(plan_file.read_text(encoding="utf-8"))
     _serve(DEFAULTS | lives[min(number, len(lives) - 1)], argv)

@@ -18,7 +18,10 @@ from tests.soak.place import EVERY_S
 
 
 def _write(loop: asyncio.AbstractEventLoop, file: Path) -> None:
-    file.write_text(str(len(asyncio.all_tasks(loop))))
+    # Put in its place when it is whole: somebody may be reading.
+    new = file.with_suffix(".new")
+    new.write_text(str(len(asyncio.all_tasks(loop))))
+    new.replace(file)
     loop.call_later(EVERY_S, _write, loop, file)
 
 

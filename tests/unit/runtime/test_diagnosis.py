@@ -1,3 +1,5 @@
+import errno
+import os
 import random
 
 import pytest
@@ -88,6 +90,14 @@ def test_what_has_no_exit_code_is_explained_too() -> None:
     ):
         assert failure.message.endswith(".")
         assert failure.advice.endswith((".", ")."))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
+def test_f17_f18_a_system_that_starts_nothing_is_not_the_engines_fault(number: int) -> None:
+    failure = diagnosis.not_started("/e/llama-server", OSError(number, os.strerror(number)))
+    assert failure.cause is Cause.SCARCE
+    assert "unload models" in failure.advice
+    assert diagnosis.not_started("/e", OSError(errno.ENOEXEC, "x")).cause is Cause.PROGRAM
 
 
 def _crashes(*times_s: float, cause: Cause = Cause.CRASH) -> list[Crash]:

@@ -70,7 +70,7 @@ def started_service(
     home: Path, *arguments: str, control: str = "127.0.0.1:0", stdin: int = subprocess.DEVNULL
 ) -> Iterator[ServiceProcess]:
     """Start a service, wait until it is ready; end it in any case."""
-    # A file: what many requests log would fill a pipe that nobody reads, and the service would stand still.
+    # A file: nobody reads a pipe meanwhile, and the log would stop where it is full.
     with (
         tempfile.NamedTemporaryFile() as log,
         subprocess.Popen(

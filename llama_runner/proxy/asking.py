@@ -17,6 +17,7 @@ from llama_runner.net.stream import WireLike
 from llama_runner.proxy import bridge
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.calls import Call, Relays
+from llama_runner.proxy.chat_reading import chat_request
 from llama_runner.proxy.figures import figures, warning_of
 from llama_runner.proxy.host import LOCAL, Step, Upstream
 from llama_runner.proxy.out import Out
@@ -140,7 +141,7 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
     if not bridge.is_needed(call, upstream.engine):
         headers = _headers(upstream, call)
         if upstream.engine is Engine.ANTHROPIC:
-            headers = {**backend.encode(bridge.chat_request({})).headers, "Accept": headers["Accept"]}
+            headers = {**backend.encode(chat_request({})).headers, "Accept": headers["Accept"]}
         return _Wire(url, {**headers, **hops}, dump_json(document))
     wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
     one.out.start_over(writer)

@@ -172,7 +172,7 @@ async def _serve(
             token_hash=token_hash,
             manager=manager,
             servers=servers,
-            settings=lambda: config.app().proxy,
+            settings=config.proxy,
             http=http,
             clock=SystemClock(),
             state=state,

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 from llama_runner.core.config import Loaded, load_app_config, load_models_config
 from llama_runner.core.fields import Section
 from llama_runner.core.paths import Home
-from llama_runner.core.settings import AppConfig, EnginePath, ModelsConfig, ModelsDir
+from llama_runner.core.settings import AppConfig, EnginePath, ModelsConfig, ModelsDir, ProxySettings
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,10 @@ class LiveConfig:
     def app(self) -> AppConfig:
         """The settings now."""
         return with_overrides(self._app(), self._overrides, sys.platform)
+
+    def proxy(self) -> ProxySettings:
+        """Of the settings now, what the proxy asks for with every request: nothing is overridden there."""
+        return self._app().proxy
 
     def models(self) -> ModelsConfig:
         """The named models now."""

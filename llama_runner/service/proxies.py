@@ -61,7 +61,7 @@ class Proxies:
         # One for all listeners, whichever come and go: queues and counts are the models', not a port's.
         self.host = RoutedHost(
             RuntimeHost(manager, http=http, clock=clock, tasks=self._tasks),
-            RemoteHost(servers, chosen=lambda: settings().servers, http=http, clock=clock, tasks=self._tasks),
+            RemoteHost(servers, http=http, clock=clock, tasks=self._tasks),
             settings=settings,
         )
         shared = Relays(

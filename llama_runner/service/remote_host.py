@@ -6,7 +6,7 @@ A server that may not be the one a person knew is not asked at all: prompts are 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -106,7 +106,6 @@ class RemoteHost:
     """The models of servers that a person chose.
 
     Args:
-        chosen: Addresses of the servers whose models are offered.
         tasks: Runs what nobody has to wait for; its owner ends it.
     """
 
@@ -114,22 +113,20 @@ class RemoteHost:
         self,
         servers: KnownServers,
         *,
-        chosen: Callable[[], Sequence[str]],
         http: httpx.AsyncClient,
         clock: Clock,
         tasks: TaskOwner,
     ) -> None:
         self._servers = servers
-        self._chosen = chosen
         self._http = http
         self._clock = clock
         self._tasks = tasks
         self._lists: dict[str, _List] = {}
 
-    async def offered(self) -> Sequence[OfferedModel]:
-        """What the chosen servers offer, as far as it is known; only the first list of one is waited for."""
+    async def offered(self, chosen: Sequence[str]) -> Sequence[OfferedModel]:
+        """What the servers at these addresses offer; only the first list of one is waited for."""
         found: list[OfferedModel] = []
-        records = [await self._servers.find(text) for text in self._chosen()]
+        records = [await self._servers.find(text) for text in chosen]
         lists = [(record, self._list(record)) for record in records if record is not None]
         first = [one.asking for _, one in lists if one.asking is not None and not one.models]
         if first:

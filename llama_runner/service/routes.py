@@ -35,11 +35,14 @@ class RoutedHost:
 
     async def offered(self) -> Sequence[OfferedModel]:
         """The models here, then the routes, then what the chosen servers have. A route hides a model."""
-        local, remote = await self._local.offered(), await self._remote.offered()
+        local, settings = await self._local.offered(), self._settings()
+        if not settings.routes and not settings.servers:
+            return local
+        remote = await self._remote.offered(settings.servers)
         known = {model.id: model for model in (*remote, *local)}
         routes = {
             name: await self._route(name, entry, local, known)
-            for name, entry in self._settings().routes.items()
+            for name, entry in settings.routes.items()
             if entry.steps
         }
         return [

@@ -106,13 +106,7 @@ async def routed_proxy(
         manager = _no_models(home, http, clock)
         host = RoutedHost(
             RuntimeHost(manager, http=http, clock=clock, tasks=tasks),
-            RemoteHost(
-                KnownServers(home, clock),
-                chosen=lambda: settings.servers,
-                http=http,
-                clock=clock,
-                tasks=tasks,
-            ),
+            RemoteHost(KnownServers(home, clock), http=http, clock=clock, tasks=tasks),
             settings=lambda: settings,
         )
         shared = Relays(host, http, clock, Admission(clock=clock), requests, lambda: settings, host.breakers)

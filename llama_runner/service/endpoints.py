@@ -5,6 +5,7 @@ does not.
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,6 +47,9 @@ _STATUS: Final[tuple[tuple[type[LlamaRunnerError], int], ...]] = (
 )
 # Whole numbers above it are not exact in JSON as browsers read it.
 MAX_NUMBER: Final = 2**53
+
+_WHOLE: Final = re.compile(r"[0-9]{1,30}")
+_DECIMAL: Final = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -193,12 +197,13 @@ def _read_query(request: Request, known: tuple[Query, ...]) -> dict[str, float]:
 
 
 def _number(query: Query, text: str) -> float:
-    try:
-        value = float(int(text) if query.whole else float(text))
-    except (ValueError, OverflowError):
-        value = -1.0
-    # Written so that NaN fails as well. Digits only: float() takes more than a number in JSON.
-    if not 0 <= value <= query.maximum or not text.isascii() or "_" in text or text != text.strip():
-        kind = "whole number" if query.whole else "number"
-        raise UsageError(f"{query.name} must be a {kind} from 0 to {query.maximum}.", "Correct it.")
-    return value
+    kind = "whole number" if query.whole else "number"
+    error = UsageError(f"{query.name} must be a {kind} from 0 to {query.maximum}.", "Correct it.")
+    # As JSON writes numbers: int() and float() take more.
+    if not _WHOLE.fullmatch(text) if query.whole else not _DECIMAL.fullmatch(text):
+        raise error
+    # Compared before it becomes a float, which would round it.
+    value = int(text) if query.whole else float(text)
+    if value > query.maximum:
+        raise error
+    return float(value)

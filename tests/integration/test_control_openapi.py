@@ -1,0 +1,30 @@
+"""The published OpenAPI document: it is what the service does."""
+
+import re
+from pathlib import Path
+
+from llama_runner.control.client import ControlClient
+from tests.fuzz.control_api import document_of, fuzz
+from tests.integration.service_process import started_service
+
+
+def test_nothing_that_the_document_allows_or_forbids_breaks_the_service(home: Path, tmp_path: Path) -> None:
+    """The long run is `python -m tests.fuzz.control_api`. No engine here: loading would only take time."""
+    with started_service(home, "--engine", str(Path(__file__))) as service:
+        kept, report = fuzz(service, tmp_path, examples=3, seed=20, phases="fuzzing", limit_s=55)
+        assert kept, report[-6000:]
+        called = int(re.findall(r"(\d+) generated", report)[0])
+        assert called > 30
+
+
+def test_every_call_of_the_client_is_in_the_document(home: Path) -> None:
+    with started_service(home) as service:
+        document = document_of(service)
+    assert document["openapi"].startswith("3.1")
+    assert set(document["x-websockets"]) == {"/api/v1/events", "/api/v1/metrics"}
+    operations = [call for path in document["paths"].values() for call in path.values()]
+    assert all(call["summary"].endswith(".") for call in operations)
+    ids = [call["operationId"] for call in operations]
+    assert len(set(ids)) == len(ids)
+    asked = [name for name in vars(ControlClient) if not name.startswith("_")]
+    assert len(ids) >= len(asked) - 2  # two of them are one call

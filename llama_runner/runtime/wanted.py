@@ -135,6 +135,7 @@ _WHAT = {"mmproj": "projector", "adapter": "adapter", "model": "model"}
 def _file(name: str, kind: str, model: ModelFile, around: Surrounding) -> Path:
     """The file of that name, beside the model or in a models folder."""
     what = _WHAT[kind]
+    # Stores keep their files where they like; what is found with a model is part of it.
     own = [one.path for one in (*model.adapters, model.projector) if one is not None]
     if (paired := next((path for path in own if name in (str(path), path.name)), None)) is not None:
         return paired
@@ -146,9 +147,7 @@ def _file(name: str, kind: str, model: ModelFile, around: Surrounding) -> Path:
             f"Give the name of a file beside the model, or of one below {folders[-1]}.",
         )
     path = found.resolve(strict=True)
-    roots = [folder.resolve() for folder in folders]
-    # Some stores keep links to their files; a link that is found in one is of that store.
-    if not any(path.is_relative_to(root) or found.parent.resolve().is_relative_to(root) for root in roots):
+    if not any(path.is_relative_to(folder.resolve()) for folder in folders):
         raise UsageError(
             f"The {what} {found} lies outside of the models folders.", f"Move it beside {model.path.name}."
         )
@@ -157,7 +156,7 @@ def _file(name: str, kind: str, model: ModelFile, around: Surrounding) -> Path:
         raise ModelFileError(
             f"{found.name} is no {what} but a file of kind {header.kind}.", f"Choose another {what}."
         )
-    return found if found.is_symlink() else path
+    return path
 
 
 def _with_scale(path: Path, lora: str) -> str:

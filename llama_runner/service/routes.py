@@ -105,7 +105,7 @@ class RoutedHost:
         view = self._view(step)
         if step.where == LOCAL:
             there = named(local, step.target) is not None
-            return replace(view, problem="" if there else "There is no such model here.")
+            return replace(view, problem=None if there else "There is no such model here.")
         try:
             return replace(view, answered_s=await self._remote.test(step.target))
         except LlamaRunnerError as error:

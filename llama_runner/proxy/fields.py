@@ -189,6 +189,13 @@ MESSAGES: Final[Mapping[str, Check]] = {
     "tool_choice": _object,
     "thinking": _object,
 }
+
+
+def whole(fields: Mapping[str, Check]) -> dict[str, Check]:
+    """The same for a question whose answer is never streamed."""
+    return {name: check for name, check in fields.items() if name not in _STREAM}
+
+
 RERANK: Final[Mapping[str, Check]] = {
     "query": _text,
     "documents": _list(MAX_INPUTS),

@@ -42,6 +42,7 @@ def engine_error(status: int, body: bytes) -> tuple[int, bytes]:
     except JsonRejected:
         document = body.decode("utf-8", errors="replace").strip()[:500]
     text, kind = error_text(document)
+    text = openai_errors.in_our_words(text)
     if kind == "exceed_context_size_error":
         text = f"{_TOO_LONG}: {text}"
     elif status == 401:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from llama_runner.backends.values import as_text
 from llama_runner.core.errors import (
     ContextOverflowError,
     EngineError,
@@ -38,6 +39,11 @@ _KINDS: Final[tuple[tuple[type[LlamaRunnerError], int, str, str | None], ...]] =
     (InternalError, 500, "server_error", None),
 )
 _OVERFLOW: Final = "exceed_context_size_error"
+# What the engine tells who started it: clients did not.
+_OUR_WORDS: Final = (
+    ("--embeddings", "This model was not loaded to make embeddings: switch them on in its options."),
+    ("--rerank", "This model was not loaded to rank documents: switch it on in its options."),
+)
 
 
 def error_answer(error: LlamaRunnerError) -> tuple[int, JsonValue]:
@@ -79,9 +85,19 @@ def engine_error(status: int, body: bytes) -> tuple[int, bytes]:
         return 502, json.dumps(error_object("The engine refused our key.", "upstream_error", None)).encode()
     changed: Mapping[str, JsonValue] = {
         **document,
-        "error": {"param": None, **inner, "code": _code(inner)},
+        "error": {
+            "param": None,
+            **inner,
+            "message": in_our_words(as_text(inner.get("message"))),
+            "code": _code(inner),
+        },
     }
     return status, json.dumps(changed, ensure_ascii=False).encode()
+
+
+def in_our_words(message: str) -> str:
+    """What an engine says about its own options, for those who have others to switch."""
+    return next((words for flag, words in _OUR_WORDS if flag in message), message)
 
 
 def _code(inner: Mapping[str, JsonValue]) -> JsonValue:

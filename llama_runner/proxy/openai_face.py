@@ -80,14 +80,18 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "/completions": COMPLETION,
     "/embeddings": EMBEDDINGS,
     "/responses": Operation("/v1/responses", fields.RESPONSES, b"response.completed"),
-    "/chat/completions/input_tokens": Operation("/v1/chat/completions/input_tokens", fields.CHAT),
-    "/responses/input_tokens": Operation("/v1/responses/input_tokens", fields.RESPONSES),
+    "/chat/completions/input_tokens": Operation(
+        "/v1/chat/completions/input_tokens", fields.whole(fields.CHAT)
+    ),
+    "/responses/input_tokens": Operation("/v1/responses/input_tokens", fields.whole(fields.RESPONSES)),
     "/rerank": Operation("/v1/rerank", fields.RERANK),
     "/reranking": Operation("/v1/rerank", fields.RERANK),
 }
 MESSAGES: Final[Mapping[str, Operation]] = {
     "/messages": Operation("/v1/messages", fields.MESSAGES, b"message_stop", ANTHROPIC),
-    "/messages/count_tokens": Operation("/v1/messages/count_tokens", fields.MESSAGES, errors=ANTHROPIC),
+    "/messages/count_tokens": Operation(
+        "/v1/messages/count_tokens", fields.whole(fields.MESSAGES), errors=ANTHROPIC
+    ),
 }
 # llama-server's own paths, for clients that know them.
 NATIVE: Final[Mapping[str, Operation]] = {
@@ -156,7 +160,7 @@ class OpenAIFace:
     async def call(self, operation: Operation, document: Mapping[str, JsonValue]) -> Call:
         """The call that a request asks for. Raises LlamaRunnerError."""
         model = await find_model(self._shared.host, document.get("model"))
-        streamed = wants_stream(document, default=False)
+        streamed = "stream" in operation.fields and wants_stream(document, default=False)
         check_media(document, model)
         body = {"model": model.id, **fields.allowed(document, operation.fields)}
         path, writer = operation.upstream, partial(_writer, operation, model, body, streamed)

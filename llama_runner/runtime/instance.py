@@ -107,9 +107,18 @@ class Instance(LifeOwner):
         """Whether it is about to end, whatever its state says still: nobody new may count on it."""
         return self._stop.is_set() or self._draining
 
-    def drain(self) -> None:
-        """Let those who use it finish, and nobody else begin."""
+    async def drained(self, limit_s: float | None = None) -> None:
+        """Let those who use it finish, and nobody else begin; end it after that.
+
+        Cancelled, it stays as it was before: whoever wanted it to leave has left.
+        """
         self._draining = True
+        try:
+            await self.unused(limit_s)
+        except BaseException:
+            self._draining = False
+            self._wake()
+            raise
 
     async def unused(self, limit_s: float | None = None) -> None:
         """Wait until nobody uses it, or until the time is over."""
@@ -171,6 +180,14 @@ class Instance(LifeOwner):
         """Wait until it has stopped or failed for good."""
         while self._view.state not in ENDED:
             await self._turn.wait()
+
+    async def left(self) -> bool:
+        """Wait for the end of one that is leaving. False when it stays after all."""
+        while self._view.state not in ENDED:
+            if not self.leaving and self._view.state is not InstanceState.STOPPING:
+                return False
+            await self._turn.wait()
+        return True
 
     def failure(self) -> EngineError:
         """Why it does not serve, as an error to raise."""

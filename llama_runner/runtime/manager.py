@@ -263,8 +263,7 @@ class RuntimeManager:
         """
         instance = self._instance(instance_id)
         if instance.state in SERVING and not instance.leaving:
-            instance.drain()
-            await instance.unused(self._config().runtime.stop_grace_s)
+            await instance.drained(self._config().runtime.stop_grace_s)
         # While it still holds them.
         await self._room.look()
         instance.request_stop()
@@ -299,6 +298,8 @@ class RuntimeManager:
         async with self._locks.setdefault(clean_id(model_id), asyncio.Lock()):
             current = self._of_model(model_id)
             ending = current is not None and (current.state in _LOADABLE_AGAIN or current.leaving)
+            if current is not None and ending:
+                ending = await current.left()
             if current is not None and not ending and not reload:
                 return current
             wanted = await self.library.wanted(model_id, options, profile)
@@ -306,8 +307,7 @@ class RuntimeManager:
                 if self._room.has(current, wanted):
                     return current
                 # Who works with it finishes; who asks for it from here on waits for the new one.
-                current.drain()
-                await current.unused()
+                await current.drained()
                 await self._room.look()
                 current.request_stop()
             if current is not None:

@@ -16,6 +16,7 @@ from llama_runner.runtime.footprints import Footprint, Footprints
 from llama_runner.runtime.gpu import Card, Graphics, usable
 from llama_runner.runtime.instance import Instance, InstanceSnapshot, InstanceState
 from llama_runner.runtime.memory import (
+    GPU_MARGIN_BYTES,
     LoadPlan,
     MemoryNeed,
     Resident,
@@ -108,12 +109,11 @@ class Room:
         Where the engine chooses how many layers go to graphics cards: all of them, others leaving for it when
         they must; where that does not help, as many as fit beside those that stay.
         """
-        await self.look()
-        cards = usable(await self._graphics.cards(), wanted.options)
+        cards = usable(await self.look(), wanted.options)
         layers = all_layers(wanted.model.header)
         if not cards or layers is None or wanted.options.gpu_layers is not None:
             return self._place(wanted, wanted.options, cards)
-        full = self._place(wanted, _with_layers(wanted.options, layers), cards)
+        full = self._place(wanted, _with_layers(wanted.options, layers), cards, GPU_MARGIN_BYTES)
         if full.room.fits:
             return full
         free = sum(card.free_bytes for card in cards) - self._coming().vram_bytes
@@ -141,8 +141,7 @@ class Room:
             )
             # First in a pause of its own: those who go on with it save themselves a load. Then without pity.
             await instance.unused(limit_s=PATIENCE_S)
-            instance.drain()
-            await instance.unused()
+            await instance.drained()
             await self._unload(resident.id)
         return place
 
@@ -173,12 +172,13 @@ class Room:
         self._places.pop(instance_id, None)
         self._peak_vram.pop(instance_id, None)
 
-    async def look(self) -> None:
-        """See what the loaded models hold of graphics cards."""
-        await self._graphics.cards()
+    async def look(self) -> tuple[Card, ...]:
+        """See what is on the graphics cards, and what the loaded models hold of them."""
+        cards = await self._graphics.cards()
         for instance in self._instances().values():
             if (held := self.vram_bytes(instance)) is not None:
                 self._peak_vram[instance.id] = max(held, self._peak_vram.get(instance.id, 0))
+        return cards
 
     def vram_bytes(self, instance: Instance) -> int | None:
         """What it held of graphics cards at the last look."""
@@ -204,7 +204,9 @@ class Room:
         seen = Footprint(snapshot.peak_ram_bytes, snapshot.load_s, self._peak_vram.get(instance.id))
         return self._footprints.learn(instance.model, place.counted, seen)
 
-    def _place(self, wanted: Wanted, counted: LoadOptions, cards: Sequence[Card]) -> Place:
+    def _place(
+        self, wanted: Wanted, counted: LoadOptions, cards: Sequence[Card], margin_bytes: int = 0
+    ) -> Place:
         need, seen = _need(wanted, counted, gpu=bool(cards)), self._footprints.of(wanted.model, counted)
         if seen is not None:
             need = replace(need, measured_bytes=seen.ram_bytes, measured_vram_bytes=seen.vram_bytes)
@@ -214,22 +216,27 @@ class Room:
             wanted=wanted,
             counted=counted,
             need=need,
-            room=self._plan_room(need, residents, cards),
+            room=self._plan_room(need, residents, cards, margin_bytes),
             gpu_layers=layers if cards else None,
             load_s=None if seen is None else seen.load_s,
         )
 
-    def _plan_room(self, need: MemoryNeed, residents: Sequence[Resident], cards: Sequence[Card]) -> RoomPlan:
+    def _plan_room(
+        self, need: MemoryNeed, residents: Sequence[Resident], cards: Sequence[Card], margin_bytes: int
+    ) -> RoomPlan:
         limit, coming = self._limit_bytes(), self._coming()
         held = sum(one.bytes + one.vram_bytes for one in residents)
-        return plan_room(
+        free_vram = max(0, sum(card.free_bytes for card in cards) - coming.vram_bytes)
+        plan = plan_room(
             need.ram_bytes,
             max(0, self._free_bytes() - coming.ram_bytes - RESERVE_BYTES),
             residents,
             need_vram_bytes=need.vram_bytes,
-            free_vram_bytes=max(0, sum(card.free_bytes for card in cards) - coming.vram_bytes),
+            # What the engine would not touch is no room, but it is free.
+            free_vram_bytes=free_vram - margin_bytes,
             left_bytes=limit - held if limit else None,
         )
+        return replace(plan, free_vram_bytes=free_vram)
 
     def _might_fit(self, plan: RoomPlan) -> bool:
         """Without a limit of the user's, an estimate alone refuses nothing that is only just too large."""
@@ -261,7 +268,7 @@ class Room:
             idle_s=snapshot.idle_s,
             pinned=snapshot.pinned,
             load_s=snapshot.load_s,
-            vram_bytes=held_vram or need.vram_bytes,
+            vram_bytes=need.vram_bytes if held_vram is None else held_vram,
         )
 
 

@@ -516,6 +516,23 @@ async def test_unloading_lets_what_it_works_on_end_and_nobody_new_begin(tmp_path
         assert await later != first.url
 
 
+async def test_a_model_stays_when_whoever_wanted_it_to_leave_gives_up(tmp_path: Path) -> None:
+    """H23: a client that leaves while its request waits for room leaves no model that nobody can use."""
+    engine = fake_engine(tmp_path / "engine")
+    async with open_manager(tmp_path, engine) as manager, asyncio.timeout(20):
+        first = await manager.ensure_ready("a")
+        async with manager.use("a"), asyncio.TaskGroup() as group:
+            anew = group.create_task(manager.load("a", LoadOptions(threads=7), reload=True))
+            while (await manager.plan("a")).loaded:  # noqa: ASYNC110 - not told to anybody
+                await asyncio.sleep(0)
+            waiting = group.create_task(_used(manager, "a"))
+            await asyncio.sleep(0)
+            anew.cancel()
+            # It need not wait for the end of what works with it: it works with the same.
+            assert await waiting == first.url
+        assert len(starts(engine)) == 1
+
+
 async def test_unloading_twice_does_not_wait_for_what_it_works_on(tmp_path: Path) -> None:
     async with open_manager(tmp_path, fake_engine(tmp_path / "engine"), stop_grace_s=60) as manager:
         await manager.ensure_ready("a")

@@ -11,7 +11,7 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from tests.integration.service_process import ServiceProcess, children_of
 from tests.soak.place import EVERY_S, MODELS, furnish, serving, tasks_file
 
 # Longer than any answer here takes on a busy machine: who waits longer hangs.
-ANSWER_LIMIT_S: Final = 60.0
+HUNG_S: Final = 60.0
 REST_LIMIT_S: Final = 60.0
 # Pools, caches and the allocator fill up first.
 WARM_UP_SHARE: Final = 0.25
@@ -55,14 +55,14 @@ class Report:
     Attributes:
         outcomes: How often each action ended how.
         slowest_s: The longest that each action took.
-        hung: Requests that had no end within the limit.
+        hung: For each action without an end within the limit, what the service said of itself then.
     """
 
     seed: int
     rests: list[Rest] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: dict[str, float] = field(default_factory=dict)
-    hung: int = 0
+    hung: list[str] = field(default_factory=list)
 
     def settled(self) -> list[Rest]:
         """The rests after the warm-up."""
@@ -115,7 +115,7 @@ class Soak:
     async def run(self, seconds: float, *, round_s: float, tell: Callable[[Rest], None]) -> Report:
         """Rounds of load for so long, each followed by a rest."""
         limits = httpx.Limits(max_connections=self._clients * 2)
-        async with httpx.AsyncClient(timeout=ANSWER_LIMIT_S, limits=limits) as http:
+        async with httpx.AsyncClient(timeout=HUNG_S * 2, limits=limits) as http:
             control = ControlClient(url=self._service.url, token=self._service.run_file.token, http=http)
             while True:
                 await self._round(http, control, round_s)
@@ -137,7 +137,7 @@ class Soak:
             group.create_task(self._kill_children(control, until_s))
 
     async def _work(self, http: httpx.AsyncClient, control: ControlClient, until_s: float) -> None:
-        actions: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        actions: list[tuple[str, Callable[[], Coroutine[Any, Any, str]]]] = [
             ("chat", lambda: self._ask(http, stream=False)),
             ("stream", lambda: self._ask(http, stream=True)),
             ("cancel", lambda: self._leave(http)),
@@ -147,24 +147,21 @@ class Soak:
         while time.monotonic() < until_s:
             (name, act) = self._random.choices(actions, weights=(30, 30, 25, 5, 10))[0]
             began_s = time.monotonic()
-            self.report.outcomes[f"{name}: {await self._outcome(act())}"] += 1
+            self.report.outcomes[f"{name}: {await self._outcome(act(), control)}"] += 1
             took_s = time.monotonic() - began_s
             self.report.slowest_s[name] = round(max(took_s, self.report.slowest_s.get(name, 0.0)), 2)
 
-    async def _outcome(self, action: Awaitable[str]) -> str:
-        try:
-            async with asyncio.timeout(ANSWER_LIMIT_S * 2):
-                return await action
-        except TimeoutError:
-            self.report.hung += 1
-            return "hung"
-        except httpx.TimeoutException:
-            self.report.hung += 1
-            return "timeout"
-        except httpx.HTTPError as error:
-            return type(error).__name__
-        except LlamaRunnerError as error:
-            return error.kind
+    async def _outcome(self, action: Coroutine[Any, Any, str], control: ControlClient) -> str:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(_ended(action))
+            await asyncio.wait({task}, timeout=HUNG_S)
+            if not task.done():
+                # Looked at before it is given up, while it still hangs.
+                seen = await control.instances(), (await control.requests()).requests[-30:]
+                running = [one for one in seen[1] if one.outcome == "running"]
+                self.report.hung.append(f"{seen[0].instances} {running}")
+                task.cancel()
+        return "hung" if task.cancelled() else task.result()
 
     async def _ask(self, http: httpx.AsyncClient, *, stream: bool, tokens: int = 24) -> str:
         url, body = self._question(stream=stream, tokens=tokens)
@@ -217,7 +214,7 @@ class Soak:
         while (left := await control.instances()).instances:
             assert time.monotonic() < deadline_s, f"not at rest: {left}"
             for one in left.instances:
-                await self._outcome(self._unload_one(control, one.id))
+                await self._outcome(self._unload_one(control, one.id), control)
         await until(lambda: not self._children(), limit_s=REST_LIMIT_S)
         # Tasks of the last requests end, and their number is written anew, twice.
         await asyncio.sleep(2.5 * EVERY_S)
@@ -250,6 +247,16 @@ def _end_of(data: bytes, *, stream: bool) -> str:
     if "error" in document:
         return "told"
     return "whole" if not stream or document.get("done") else "cut without a word"
+
+
+async def _ended(action: Coroutine[Any, Any, str]) -> str:
+    """How it ended, in a word, whatever a service under fire may answer."""
+    try:
+        return await action
+    except httpx.HTTPError as error:
+        return type(error).__name__
+    except LlamaRunnerError as error:
+        return error.kind
 
 
 def _kill(pid: int, number: signal.Signals) -> str:

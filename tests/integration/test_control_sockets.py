@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 import pytest
 
+from llama_runner.core.paths import home_at
 from llama_runner.service.live import MAX_SAID, MAX_SOCKETS
 from tests.fakes.waiting import until
 from tests.fakes.web_socket import (
@@ -23,7 +24,7 @@ from tests.fakes.web_socket import (
     upgrade_request,
     web_socket,
 )
-from tests.integration.service_process import ServiceProcess, started_service
+from tests.integration.service_process import ServiceProcess, run_to_end, started_service
 
 EVENTS: Final = "/api/v1/events"
 
@@ -129,6 +130,21 @@ def test_w1_a_link_works_once_and_its_cookie_only_with_an_origin(target: Target)
     assert target.http("GET", "/api/v1/health", Cookie=value, Origin="http://evil.test").status_code == 403
     assert target.http("POST", "/api/v1/shutdown", Cookie=value, Origin="null").status_code == 403
     assert target.http("GET", path, **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_w1_a_command_prints_the_link(target: Target) -> None:
+    code, stdout, _ = run_to_end(["serve", "--print-url", "--json", "--home", str(target.service.home)])
+    assert code == 0
+    link = json.loads(stdout)["url"]
+    assert link.startswith(f"{target.service.url}/login?token=")
+    assert target.http("GET", link.partition(f":{target.port}")[2]).status_code == 303
+    log = home_at(target.service.home).logs_dir / "llama-runner.log"
+    assert link.partition("token=")[2] not in log.read_text("utf-8")
+
+
+def test_without_a_service_there_is_no_link(home: Path) -> None:
+    code, _, stderr = run_to_end(["serve", "--print-url", "--home", str(home)])
+    assert code == 1 and "No service is running" in stderr
 
 
 @pytest.mark.parametrize("path", ["/login", "/login?token=", "/login?token=" + "x" * 43, "/login?token=%00"])

@@ -22,6 +22,11 @@ class ServeCommand:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments."""
         parser.add_argument("--stop", action="store_true", help="end the running service and its models")
+        parser.add_argument(
+            "--print-url",
+            action="store_true",
+            help="print a link that lets a browser into the running service, once",
+        )
         parser.add_argument("--control", metavar="HOST:PORT", help="where the control API listens")
         parser.add_argument(
             "--openai", metavar="HOST:PORT", help="where the OpenAI and LM Studio API listens"
@@ -43,6 +48,8 @@ class ServeCommand:
         """Serve, or stop."""
         if args.stop:
             return await _stop(args, out)
+        if args.print_url:
+            return await _print_url(args, out)
         _check(args)
         # Only now: `--stop` and a mistake in the arguments need nothing of the serving side.
         from llama_runner.control.access_token import read_token_file
@@ -85,6 +92,21 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"The models folder {args.models} is not there.", "Give an existing folder.")
     if args.engine and not args.engine.is_file():
         raise ConfigError(f"The engine {args.engine} is not there.", "Give the path of llama-server.")
+
+
+async def _print_url(args: argparse.Namespace, out: Output) -> ExitCode:
+    from llama_runner.cli.local_service import local_service, no_service
+
+    async with local_service(args) as client:
+        if client is None:
+            raise no_service()
+        link = await client.login_link()
+    out.document({"url": link.url, "expires_in_s": link.expires_in_s})
+    out.text(link.url)
+    out.note(
+        f"It works once, within {link.expires_in_s:.0f} s. Whoever has it can do all that this program can."
+    )
+    return ExitCode.DONE
 
 
 async def _stop(args: argparse.Namespace, out: Output) -> ExitCode:

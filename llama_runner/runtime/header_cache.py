@@ -77,7 +77,9 @@ class HeaderCache:
     def template_changed(self, path: Path) -> bool:
         """Whether the file's chat template is another one than the file had before (G14)."""
         known = self._current(path)
-        return known is not None and known.earlier_template_sha256 is not None
+        if known is None or known.header is None:
+            return False
+        return known.earlier_template_sha256 not in (None, _template(known))
 
     def save(self) -> None:
         """Write it down when anything was learned since the last time."""
@@ -145,12 +147,15 @@ def _examine(path: Path, size_bytes: int, modified_ns: int) -> KnownFile:
 
 
 def _with_earlier_template(known: KnownFile, before: KnownFile | None) -> KnownFile:
-    if before is None or known.header is None:
+    if before is None:
         return known
-    now = known.header.chat_template_sha256
-    was = before.header.chat_template_sha256 if before.header else before.earlier_template_sha256
+    now, was = _template(known), _template(before)
     earlier = was if was not in (None, now) else before.earlier_template_sha256
     return replace(known, earlier_template_sha256=earlier)
+
+
+def _template(known: KnownFile) -> str | None:
+    return known.header.chat_template_sha256 if known.header else None
 
 
 def _load(path: Path) -> dict[str, KnownFile]:

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.load_options import LoadOptions
 
-# A look costs the driver some milliseconds; a plan is asked for with every keystroke in a form.
-_TTL_S: Final = 1.0
+# Lists of instances are asked for many times a second; a look costs the driver some milliseconds.
+_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class NoCards:
 
 
 class Graphics:
-    """The cards, looked at off the event loop and not too often. One look at a time."""
+    """The cards, looked at off the event loop, one look at a time."""
 
     def __init__(self, source: GpuMemory, clock: Clock) -> None:
         self._source = source
@@ -54,15 +54,15 @@ class Graphics:
 
     @property
     def due(self) -> bool:
-        """Whether a look would tell anything new: a machine without cards gets none while it runs."""
+        """Whether the last look is so old that a list should have a new one."""
         if self._looked_ns is None:
             return True
-        return bool(self._cards) and seconds(self._clock.now_ns(), self._looked_ns) >= _TTL_S
+        return bool(self._cards) and seconds(self._clock.now_ns(), self._looked_ns) >= _PAUSE_S
 
     async def cards(self) -> tuple[Card, ...]:
-        """Every card, as it was at most a second ago."""
+        """Every card now. A machine without any gets none while it runs, and is not asked again."""
         async with self._lock:
-            if self.due:
+            if self._cards or self._looked_ns is None:
                 self._cards = await asyncio.to_thread(self._source.read)
                 self._looked_ns = self._clock.now_ns()
         return self._cards

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from llama_runner.core.clock import SystemClock
+from llama_runner.core.config import load_models_config
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import create_folders, home_at
-from llama_runner.core.settings import AppConfig, EnginePath, ModelsConfig, ModelsDir, RuntimeSettings
+from llama_runner.core.settings import AppConfig, EnginePath, ModelsDir, RuntimeSettings
 from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
+from llama_runner.runtime.gpu import GpuMemory
 from llama_runner.runtime.instance import InstanceSnapshot, InstanceState, Timings
 from llama_runner.runtime.manager import RuntimeManager
 from tests.fakes.gguf_files import good_file
@@ -36,9 +38,15 @@ async def open_manager(
     models: Path | None = None,
     timings: Timings = FAST,
     pick_port: Callable[[], int] = pick_free_port,
+    gpu: GpuMemory | None = None,
+    told: list[str] | None = None,
     **runtime: Any,
 ) -> AsyncIterator[RuntimeManager]:
-    """A manager whose children are gone when the block ends."""
+    """A manager whose children are gone when the block ends.
+
+    Args:
+        told: Gets its notices.
+    """
     folder = models or put_models(tmp_path / "models", "a", "b", "c")
     config = AppConfig(
         runtime=RuntimeSettings(
@@ -50,12 +58,14 @@ async def open_manager(
     async with open_http() as http:
         manager = RuntimeManager(
             config=lambda: config,
-            models_config=ModelsConfig,
+            models_config=lambda: load_models_config(home).value,
             home=home,
             http=http,
             clock=SystemClock(),
             pick_port=pick_port,
             timings=timings,
+            gpu=gpu,
+            notice=([] if told is None else told).append,
         )
         try:
             yield manager

@@ -237,10 +237,8 @@ async def _models(window: "MainWindow", camera: Camera) -> None:
     tab = window.findChild(ModelsTab)
     assert tab is not None
     about = tab.findChild(QTabWidget)
-    form = tab.findChild(OptionsForm)
     pages = next(bar for bar in tab.findChildren(QTabBar) if bar.count() == 3 and bar.tabText(0) == "Library")
     assert about is not None
-    assert form is not None
     about.setCurrentIndex(2)
     await camera.take("models-output")
     button(tab, "Unload").click()
@@ -248,6 +246,9 @@ async def _models(window: "MainWindow", camera: Camera) -> None:
     about.setCurrentIndex(0)
     await camera.take("models-unloaded")
     about.setCurrentIndex(1)
+    await settle()
+    form = tab.findChild(OptionsForm)
+    assert form is not None
     await camera.take("models-options")
     form.rows["context_length"].set_text("4096")
     form.rows["cache_type_k"].set_text("q8_0")
@@ -257,6 +258,7 @@ async def _models(window: "MainWindow", camera: Camera) -> None:
     form.rows["parallel"].set_text("2")
     await settle(1.0)
     await camera.take("models-options-entered")
+    await _profile(tab, camera)
     button(tab, "Load").click()
     await until(lambda: window.target is not None, what="the model with options")
     about.setCurrentIndex(0)
@@ -285,6 +287,26 @@ async def _models(window: "MainWindow", camera: Camera) -> None:
     openai.click()
     pages.setCurrentIndex(0)
     await settle(0.6)
+
+
+async def _profile(tab: "QWidget", camera: Camera) -> None:
+    """What is entered becomes a profile, which is deleted and brought back."""
+    from PySide6.QtGui import QAction
+    from PySide6.QtWidgets import QDialog, QLineEdit
+
+    button(tab, "Save").click()
+    await settle()
+    opened = next(d for d in tab.window().findChildren(QDialog) if d.isVisible())
+    next(iter(opened.findChildren(QLineEdit))).setText("long answers")
+    await camera.take("models-profile-name", opened)
+    button(opened, "Save").click()
+    await settle(1.0)
+    menu = next(a for a in tab.window().findChildren(QAction) if a.text() == "Delete")
+    menu.trigger()
+    await settle(1.0)
+    await camera.take("models-profile-deleted")
+    button(tab, "Undo").click()
+    await settle(1.0)
 
 
 async def _ask_some(tab: "QWidget") -> None:

@@ -89,8 +89,13 @@ class ModelsTab(QWidget):
             1, self.tr("Serve to other programs ({state})").format(state=self._serve.state_word)
         )
 
+    def _ask(self) -> None:
+        self._ask_for_requests()
+        self._serve.ask()
+        self._library.ask()
+
     @async_slot_once
-    async def _ask(self) -> None:
+    async def _ask_for_requests(self) -> None:
         try:
             requests = await self._workspace.service.look()
         except LlamaRunnerError:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from llama_runner.control.serving import InstanceActivity
 from llama_runner.control.values import Instance, Plan, ServedModel
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.text import visible_controls
+from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
-from llama_runner.ui.tabs.models_facts import file_facts, instance_facts
+from llama_runner.ui.tabs.models_facts import activity_facts, file_facts, instance_facts
 from llama_runner.ui.tabs.models_follow import PlanFollower
 from llama_runner.ui.tabs.models_log import LogView
 from llama_runner.ui.tabs.models_options import OptionsPage
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from llama_runner.workspace import Workspace
 
 TEXT_CHARS: Final = 2000
+# Places of the pages.
+DETAILS: Final = 0
 # Narrower and a field of the form has no room beside its title.
 LEAST_WIDTH: Final = 320
 
@@ -41,6 +45,7 @@ class ModelCard(QFrame):
         self._workspace = workspace
         self._line: ModelLine | None = None
         self._theme = shell.theme
+        self._activity: InstanceActivity | None = None
         self._title = NameLabel()
         font = self._title.font()
         font.setBold(True)
@@ -88,13 +93,15 @@ class ModelCard(QFrame):
         self._problem.setAccessibleName(self.tr("What is wrong with the chosen model"))
         self._plan = PlainLabel(wrap=True, selectable=True)
         self._plan.setAccessibleName(self.tr("What loading it would mean"))
+        self._doing = FactList(name=self.tr("What it does now"))
+        self._doing.hide()
         self._running = FactList(name=self.tr("About what runs"))
         self._file = FactList(name=self.tr("About the file"))
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(0, SPACE_S, SPACE_S, 0)
         column.setSpacing(SPACE_S)
-        for widget in (self._problem, self._plan, self._running, self._file):
+        for widget in (self._problem, self._plan, self._doing, self._running, self._file):
             column.addWidget(widget)
         column.addStretch(1)
         area = QScrollArea()
@@ -134,6 +141,8 @@ class ModelCard(QFrame):
         self._line = line
         if another:
             self._log.forget()
+            self._doing.hide()
+            self._activity = None
         self._pages.setEnabled(line is not None)
         self._title.set_name(
             line.file.id if line is not None else self.tr("Choose a model to see what it does")
@@ -162,6 +171,30 @@ class ModelCard(QFrame):
         share = instance.progress
         words = self.tr("Loading") if share is None else self.tr("{n} % loaded").format(n=round(share * 100))
         self._busy.progress(share, words)
+
+    # --- what the engine does ------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Ask what the engine is doing, while somebody looks."""
+        serving = self._line.serving if self._line is not None else None
+        if serving is None:
+            self._activity = None
+            self._doing.hide()
+        elif self._pages.currentIndex() == DETAILS:
+            self._ask_activity(serving.id)
+
+    @async_slot_once
+    async def _ask_activity(self, instance_id: str) -> None:
+        try:
+            now = await (await self._workspace.service.ensure()).activity(instance_id)
+        except LlamaRunnerError:
+            # It went away between the look and the question; the next look knows.
+            return
+        serving = self._line.serving if self._line is not None else None
+        if serving is not None and serving.id == instance_id:
+            self._doing.show_facts(activity_facts(now, self._activity))
+            self._doing.show()
+            self._activity = now
 
     # --- the plan ------------------------------------------------------------------------------------------
 

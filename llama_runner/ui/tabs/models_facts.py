@@ -6,6 +6,7 @@ from typing import Final
 
 from PySide6.QtCore import QCoreApplication
 
+from llama_runner.control.serving import InstanceActivity
 from llama_runner.control.values import Instance, ServedModel
 from llama_runner.core import format
 from llama_runner.core.text import visible_controls
@@ -150,6 +151,52 @@ def instance_facts(line: ModelLine) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
+def activity_facts(now: InstanceActivity, before: InstanceActivity | None) -> tuple[Fact, ...]:
+    """What an engine is doing.
+
+    Args:
+        before: What it said the last time; two answers tell the speed in between.
+    """
+    mean = _tr("Mean since it was loaded, over the time in which it worked.")
+    facts = [
+        Fact(_tr("Slots"), _slots(now), _tr("Requests that it works on at the same time.")),
+        Fact(_tr("Prefill speed"), _speed(now.prompt_tps, _since(before, now, "prompt")), mean),
+        Fact(_tr("Decode speed"), _speed(now.decode_tps, _since(before, now, "output")), mean),
+    ]
+    if now.drafted_tokens:
+        share = 100 * (now.accepted_tokens or 0) / now.drafted_tokens
+        facts.append(Fact(_tr("Guesses right"), format.percent(share), _tr("Of the tokens guessed ahead.")))
+    return tuple(facts)
+
+
+def _slots(now: InstanceActivity) -> str:
+    if now.slots is None:
+        return format.UNKNOWN
+    words = _tr("{n} of {all} in work").format(n=format.count(now.working), all=format.count(now.slots))
+    if now.waiting:
+        words = _tr("{words}, {n} waiting").format(words=words, n=format.count(now.waiting))
+    if now.slot_context is None:
+        return words
+    return _tr("{words} · {n} tokens each").format(words=words, n=format.count(now.slot_context))
+
+
+def _speed(mean: float | None, lately: float | None) -> str:
+    if lately is None:
+        return format.rate(mean)
+    return _tr("{now} now · {mean} on average").format(now=format.rate(lately), mean=format.rate(mean))
+
+
+def _since(before: InstanceActivity | None, now: InstanceActivity, what: str) -> float | None:
+    """Tokens per second of work between two answers of one engine; None when it did nothing of the kind."""
+    if before is None or before.id != now.id:
+        return None
+    tokens = [getattr(one, f"{what}_tokens") for one in (before, now)]
+    spent_s = [getattr(one, f"{what}_s") for one in (before, now)]
+    if None in tokens or None in spent_s or spent_s[1] <= spent_s[0]:
+        return None
+    return float((tokens[1] - tokens[0]) / (spent_s[1] - spent_s[0]))
+
+
 def _load_facts(one: Instance) -> list[Fact]:
     facts: list[Fact] = [] if one.note is None else [Fact(_tr("Not as asked"), _shown(one.note))]
     if one.load_s is not None:
@@ -157,6 +204,14 @@ def _load_facts(one: Instance) -> list[Fact]:
     if one.port is not None:
         facts.append(
             Fact(_tr("Port"), str(one.port), _tr("Chosen anew at each start, with a key of its own."))
+        )
+    if one.profile:
+        facts.append(Fact(_tr("Profile"), _shown(one.profile)))
+    if one.engine:
+        facts.append(Fact(_tr("Engine"), _shown(one.engine)))
+    if one.gpu_layers is not None:
+        facts.append(
+            Fact(_tr("GPU layers"), format.count(one.gpu_layers), _tr("As planned when it was loaded."))
         )
     if one.pid is not None:
         facts.append(Fact(_tr("Process"), str(one.pid)))

@@ -66,11 +66,15 @@ class _GroupBox(QWidget):
 
 
 class OptionsForm(QWidget):
-    """`edited` whenever something is entered by hand."""
+    """`edited` whenever something is entered by hand.
+
+    Args:
+        below: Stands after the last group and scrolls with them.
+    """
 
     edited = Signal()
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, below: QWidget | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._filling = False
         self._area = QScrollArea(self)
@@ -87,12 +91,12 @@ class OptionsForm(QWidget):
         self._reset.setAccessibleName(self.tr("Reset all options"))
         self._reset.setToolTip(tooltip(self.tr("Leave every option to the engine again.")))
         self._reset.clicked.connect(self.reset)
-        self._lay_out(page)
+        self._lay_out(page, below)
         for row in self._rows.values():
             row.edited.connect(self._row_edited)
         self._show_counts()
 
-    def _lay_out(self, page: QWidget) -> None:
+    def _lay_out(self, page: QWidget, below: QWidget | None) -> None:
         head = QHBoxLayout()
         head.setSpacing(SPACE_S)
         head.addWidget(self._search, 1)
@@ -102,6 +106,8 @@ class OptionsForm(QWidget):
         column.setSpacing(0)
         for group in self._groups:
             column.addWidget(group)
+        if below is not None:
+            column.addWidget(below)
         column.addStretch(1)
         area = self._area
         area.setFrameShape(QFrame.Shape.NoFrame)
@@ -120,16 +126,6 @@ class OptionsForm(QWidget):
     def rows(self) -> Mapping[str, OptionRow]:
         """By option."""
         return self._rows
-
-    @property
-    def first(self) -> QWidget:
-        """Where the keyboard comes in."""
-        return self._search
-
-    @property
-    def last(self) -> QWidget:
-        """From where it leaves."""
-        return next(reversed(self._rows.values())).control
 
     @property
     def valid(self) -> bool:

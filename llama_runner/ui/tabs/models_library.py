@@ -139,6 +139,11 @@ class Library(QWidget):
         """Bring what changes by itself up to date."""
         self._show_choice()
 
+    def ask(self) -> None:
+        """Bring what is not told by itself up to date, while somebody looks."""
+        if self.isVisible():
+            self._card.ask()
+
     def _show_choice(self) -> None:
         line = self.table.current
         self._last_key = line.file.id if line is not None else self._last_key

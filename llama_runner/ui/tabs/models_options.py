@@ -4,11 +4,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from llama_runner.control.values import Plan, ServedModel
 from llama_runner.core import format
@@ -21,9 +21,13 @@ from llama_runner.ui.tabs.models_offers import offers_for
 from llama_runner.ui.tabs.models_option_row import option_text
 from llama_runner.ui.tabs.models_profiles import NO_PROFILE, ProfileRow
 from llama_runner.ui.theme import SPACE_S, SPACE_XS, mono_font, tooltip
+from llama_runner.ui.widgets.label import PlainLabel
 
 if TYPE_CHECKING:
     from llama_runner.workspace import Workspace
+
+# Longer than any of ours; a line edit holds twice as much.
+COMMAND_CHARS: Final = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class OptionsPage(QWidget):
     def _build_command(self) -> None:
         self._command = QLineEdit(self)
         self._command.setReadOnly(True)
+        self._command.setProperty("compact", True)
         self._command.setFont(mono_font(0.9))
         self._command.setAccessibleName(self.tr("Command line"))
         self._command.setPlaceholderText(self.tr("The command line appears here"))
@@ -74,28 +79,33 @@ class OptionsPage(QWidget):
         self._copy.clicked.connect(self._copy_command)
 
     def _lay_out(self) -> None:
-        command = QHBoxLayout()
-        command.setSpacing(SPACE_S)
-        command.addWidget(self._command, 1)
-        command.addWidget(self._copy)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, SPACE_S, 0, 0)
         self._column.setSpacing(SPACE_XS)
         self._column.addWidget(self._profiles)
         self._column.addStretch(1)
-        self._column.addLayout(command)
+
+    def _command_row(self) -> QWidget:
+        holder = QWidget(self)
+        title = PlainLabel(self.tr("Command line"), holder, bold=True)
+        title.setBuddy(self._command)
+        grid = QGridLayout(holder)
+        grid.setContentsMargins(SPACE_S, SPACE_S, 0, SPACE_S)
+        grid.setHorizontalSpacing(SPACE_S)
+        grid.setVerticalSpacing(SPACE_XS)
+        grid.addWidget(title, 0, 0)
+        grid.addWidget(self._command, 1, 0)
+        grid.addWidget(self._copy, 1, 1)
+        return holder
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Make the form: a tab that only lists models does without its hundred widgets."""
+        """Make the form: a tab that only lists models does without its hundreds of widgets."""
         super().showEvent(event)
         if self._form is None:
-            self._form = form = OptionsForm(self._shell.theme, self)
+            self._form = form = OptionsForm(self._shell.theme, self._command_row(), self)
             form.edited.connect(self._edited)
             self._column.takeAt(1)
-            self._column.insertWidget(1, form, 1)
-            QWidget.setTabOrder(self._profiles.undo.button, form.first)
-            QWidget.setTabOrder(form.last, self._command)
-            QWidget.setTabOrder(self._command, self._copy)
+            self._column.addWidget(form, 1)
             self._enter(self._options)
             self._fill()
 
@@ -207,7 +217,7 @@ class OptionsPage(QWidget):
         self._say_command(f"✕ {error.message}")
 
     def _say_command(self, text: str) -> None:
-        shown = visible_controls(text)
+        shown = visible_controls(text, COMMAND_CHARS)
         if shown == self._command.text():
             return
         self._command.setText(shown)

@@ -198,7 +198,7 @@ class ProfileRow(QWidget):
         if await self._change(save, name, doing=self.tr("saving a profile")):
             self.undo.offer(
                 self.tr("Saved {name}").format(name=visible_controls(name, NAME_CHARS)),
-                lambda: self._bring_back(name, before),
+                lambda: self._bring_back(name, before, False),
             )
 
     @async_slot_once
@@ -249,11 +249,11 @@ class ProfileRow(QWidget):
         if await self._change(remove, NO_PROFILE, doing=self.tr("deleting a profile")):
             self.undo.offer(
                 self.tr("Deleted {name}").format(name=visible_controls(name, NAME_CHARS)),
-                lambda: self._bring_back(name, options, default=default),
+                lambda: self._bring_back(name, options, default),
             )
 
     @async_slot_once
-    async def _bring_back(self, name: str, options: LoadOptions, *, default: bool = False) -> None:
+    async def _bring_back(self, name: str, options: LoadOptions, default: bool) -> None:
         async def write(client: ControlClient, model: str) -> ProfileList:
             known = await client.save_profile(model, name, options)
             return await client.set_default_profile(model, name) if default else known

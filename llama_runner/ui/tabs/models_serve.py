@@ -18,7 +18,8 @@ from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
-from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, mono_font, tooltip
+from llama_runner.ui.tabs.models_routes import RoutesView
+from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, mono_font, tooltip
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.number_field import NumberRule, parse_number
 
@@ -186,11 +187,17 @@ class ServePage(QWidget):
             grid.addWidget(row.problem, line + 1, 0, 1, 4)
             grid.addWidget(row.retry, line + 1, 4)
         grid.setColumnStretch(3, 1)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, SPACE_S, 0, 0)
-        self._column.setSpacing(SPACE_S)
-        self._column.addWidget(card)
-        self._column.addStretch(1)
+        self._routes = RoutesView(self._workspace, self._shell.theme)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, SPACE_S, 0, 0)
+        column.setSpacing(SPACE_L)
+        column.addWidget(card)
+        column.addWidget(self._routes, 1)
+
+    def ask(self) -> None:
+        """Bring what is not told by itself up to date, while somebody looks."""
+        if self.isVisible():
+            self._routes.ask()
 
     @property
     def state_word(self) -> str:

@@ -14,6 +14,11 @@ def program_log(home: Home) -> Path:
     return home.logs_dir / "llama-runner.log"
 
 
+def model_log(home: Home, model_id: str) -> Path:
+    """What a model's engines wrote, this time and before; `model_id` as the models' list spells it."""
+    return home.logs_dir / f"model-{model_id}.log"
+
+
 def lines_after(path: Path, position: int | None) -> tuple[list[str], int]:
     """The lines behind byte `position`, and where to go on: a last line that is not finished waits.
 

@@ -17,6 +17,7 @@ import httpx
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import NotFoundError, ServiceError
 from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
+from llama_runner.core.logtail import model_log
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
 from llama_runner.core.tasks import TaskOwner
@@ -376,7 +377,7 @@ class RuntimeManager:
 
     def _log_file(self, config: AppConfig, model: ModelFile) -> LogFile:
         return LogFile(
-            self._home.logs_dir / f"model-{model.id}.log",
+            model_log(self._home, model.id),
             max_bytes=config.logging.file_max_bytes,
             file_count=_LOG_FILES,
             clock=self._clock,

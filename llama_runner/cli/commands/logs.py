@@ -1,4 +1,4 @@
-"""`logs`: lines of the program's log, or the output of a loaded model."""
+"""`logs`: lines of the program's log, or what a model's engine wrote."""
 
 import argparse
 import asyncio
@@ -12,8 +12,9 @@ from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import find_instances, local_service, no_service
 from llama_runner.cli.render import Output
 from llama_runner.control.client import ControlClient
-from llama_runner.core.errors import ExitCode, NotFoundError, StorageError, UsageError
-from llama_runner.core.logtail import LogTail, program_log
+from llama_runner.core.errors import ExitCode, NotFoundError, ServiceError, StorageError, UsageError
+from llama_runner.core.logtail import LogTail, model_log, program_log
+from llama_runner.runtime.catalogue import clean_id
 from llama_runner.system.folders import open_folder
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,15 @@ class LogsCommand:
     """Shows the last lines; with `--follow` everything that comes after them too."""
 
     name = "logs"
-    help = "log lines of the program or of an instance"
+    help = "log lines of the program or of a model"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments."""
         parser.add_argument(
-            "model", metavar="MODEL", nargs="?", help="a loaded model; without one, the program"
+            "model",
+            metavar="MODEL",
+            nargs="?",
+            help="a model, loaded now or earlier; without one, the program",
         )
         parser.add_argument(
             "--lines", type=int, default=DEFAULT_LINES, metavar="N", help="last lines to show"
@@ -53,12 +57,28 @@ class LogsCommand:
                 _show(out, "llama-runner", line)
             return ExitCode.DONE
         async with local_service(args) as client:
-            if client is None:
-                raise no_service("read earlier output in the logs folder")
-            (instance_id, *_) = await find_instances(client, args.model)
-            async for line in instance_lines(client, instance_id, last=args.lines, follow=args.follow):
+            async for line in _model_lines(args, client, out):
                 _show(out, args.model, line)
         return ExitCode.DONE
+
+
+async def _model_lines(
+    args: argparse.Namespace, client: ControlClient | None, out: Output
+) -> AsyncGenerator[str, None]:
+    """The output of a loaded model; of any other, what it wrote when it was loaded."""
+    try:
+        if client is None:
+            raise no_service()
+        (instance_id, *_) = await find_instances(client, args.model)
+        lines = instance_lines(client, instance_id, last=args.lines, follow=args.follow)
+    except (NotFoundError, ServiceError):
+        earlier = model_log(home_of(args), clean_id(args.model))
+        if not earlier.exists():
+            raise
+        out.note(f"{args.model} is not loaded: this is what it wrote earlier.")
+        lines = file_lines(earlier, last=args.lines, follow=args.follow)
+    async for line in lines:
+        yield line
 
 
 def _show(out: Output, source: str, line: str) -> None:

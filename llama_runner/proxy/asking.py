@@ -1,7 +1,8 @@
 """A step of a route asked once: the model made ready, the question in its dialect, the answer poured out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +13,7 @@ from llama_runner.core.clock import seconds
 from llama_runner.core.errors import ServerError, UnreachableError
 from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
 from llama_runner.net.errors import status_error
-from llama_runner.net.pour import Pouring, open_pouring
+from llama_runner.net.pour import Pouring, Take, open_pouring
 from llama_runner.net.stream import WireLike
 from llama_runner.proxy import bridge
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
@@ -21,6 +22,7 @@ from llama_runner.proxy.chat_reading import chat_request
 from llama_runner.proxy.figures import figures, warning_of
 from llama_runner.proxy.host import LOCAL, Step, Upstream
 from llama_runner.proxy.out import Out
+from llama_runner.proxy.prompts import MAX_BYTES
 from llama_runner.proxy.records import RequestRecord
 
 # How many proxies like this one a request may come through: two that know each other would play ball with it.
@@ -114,7 +116,8 @@ async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
         before, last = last, data
         return take_on(data)
 
-    await answer.pour(take, one.out.drained)
+    with _logged(one, take) as pour_into:
+        await answer.pour(pour_into, one.out.drained)
     told = figures(before + last)
     one.record.note(told)
     body = one.call.body
@@ -123,6 +126,26 @@ async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
     asked = document_of(one.call) if suspicious else {}
     one.record.warning = warning_of(told, asked, one.call.model.running_context)
     await one.out.finish()
+
+
+@contextmanager
+def _logged(one: Asking, take: Take) -> Iterator[Take]:
+    """`take`, listened to while a person wants prompts and answers logged."""
+    prompts = one.shared.prompts
+    if prompts is None or not one.shared.settings().log_prompts:
+        yield take
+        return
+    heard = bytearray()
+
+    def listen(data: bytes) -> bool:
+        # One byte too many tells that it was cut.
+        heard.extend(data[: max(0, MAX_BYTES + 1 - len(heard))])
+        return take(data)
+
+    try:
+        yield listen
+    finally:
+        prompts.write(one.record, one.call.body, bytes(heard))
 
 
 def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:

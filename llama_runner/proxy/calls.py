@@ -13,6 +13,7 @@ from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
 from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.host import ModelHost, OfferedModel
+from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.records import RequestLog, RequestRecord
 
 # Status and document of an error that came before the answer.
@@ -50,6 +51,7 @@ class Relays:
     Attributes:
         settings: As they are now.
         breakers: Which known servers are passed over for now.
+        prompts: Where prompts and answers go while the settings want them logged.
     """
 
     host: ModelHost
@@ -59,3 +61,4 @@ class Relays:
     requests: RequestLog
     settings: Callable[[], ProxySettings] = ProxySettings
     breakers: Breakers = field(default_factory=Breakers)
+    prompts: PromptLog | None = None

@@ -15,15 +15,19 @@ _OLLAMA_TAG: Final = ":latest"
 
 
 async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
-    """The model that a request names; without a name, the only one loaded here, else the only one here.
+    """The model that a request names, of those that are offered now. Raises as `choose` does."""
+    return choose(await host.offered(), wanted)
+
+
+def choose(offered: Sequence[OfferedModel], wanted: JsonValue) -> OfferedModel:
+    """The model of that name; without a name, the only one loaded here, else the only one here.
 
     What is on another server is never asked without being named.
 
     Raises:
         InvalidRequestError: No name, and the choice is the client's; or the name is no text.
-        NotFoundError: There is no model of that name.
+        NotFoundError: There is no model of that name; has those that come close.
     """
-    offered = await host.offered()
     if wanted is None or wanted == "":
         here = [model for model in offered if not model.steps]
         for models in ([m for m in here if m.state is ModelState.LOADED], here):

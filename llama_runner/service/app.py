@@ -31,6 +31,7 @@ from llama_runner.core.tasks import TaskOwner
 from llama_runner.net.client import Timeouts, open_http
 from llama_runner.net.gate import RequestGate
 from llama_runner.net.listen import port_of_socket
+from llama_runner.proxy.prompts import PromptLog
 from llama_runner.runtime.engine import EngineProbes
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.runtime.orphans import end_orphans
@@ -149,6 +150,8 @@ async def _serve(
         if orphans := await asyncio.to_thread(end_orphans, home):
             state.notice(f"{orphans} processes that a killed service had left behind were ended.")
         servers = KnownServers(home, SystemClock())
+        prompts = PromptLog(home.logs_dir, config.app().logging, SystemClock())
+        stack.callback(prompts.close)
         http = await stack.enter_async_context(open_http(TIMEOUTS, pin_of=servers.tls_pin_of))
         stack.push_async_callback(tasks.close)
         manager = RuntimeManager(
@@ -173,6 +176,7 @@ async def _serve(
             manager=manager,
             servers=servers,
             settings=config.proxy,
+            prompts=prompts,
             http=http,
             clock=SystemClock(),
             state=state,

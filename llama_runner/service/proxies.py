@@ -14,6 +14,7 @@ from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.calls import Relays
+from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.refusals import ollama_refusal, openai_refusal
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.addresses import ProxyAddresses, Wanted
@@ -41,6 +42,7 @@ class Proxies:
         fixed: What the command line said.
         token_hash: Of the access token, None as long as there is none.
         servers: Other places to ask, as far as `settings` names them.
+        prompts: Written while `settings` say so.
         state: Gets what became of each dialect, and notices.
     """
 
@@ -53,6 +55,7 @@ class Proxies:
         manager: RuntimeManager,
         servers: KnownServers,
         settings: Callable[[], ProxySettings],
+        prompts: PromptLog,
         http: httpx.AsyncClient,
         clock: Clock,
         state: ServiceState,
@@ -72,6 +75,7 @@ class Proxies:
             requests=state.requests,
             settings=settings,
             breakers=self.host.breakers,
+            prompts=prompts,
         )
         self._state = state
         self._doors = Doors(

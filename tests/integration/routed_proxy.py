@@ -13,7 +13,7 @@ from llama_runner.backends.base import Engine
 from llama_runner.backends.models import ModelInfo
 from llama_runner.core.clock import Clock, SystemClock
 from llama_runner.core.paths import Home, create_folders, home_at
-from llama_runner.core.settings import AppConfig, ModelsConfig, ProxySettings
+from llama_runner.core.settings import AppConfig, LoggingSettings, ModelsConfig, ProxySettings
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.discovery.saved import SavedServers
@@ -21,6 +21,7 @@ from llama_runner.net.client import Timeouts, open_http
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.calls import Relays
+from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.records import RequestLog, RequestRecord
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.service.model_host import RuntimeHost
@@ -109,11 +110,22 @@ async def routed_proxy(
             RemoteHost(KnownServers(home, clock), http=http, clock=clock, tasks=tasks),
             settings=lambda: settings,
         )
-        shared = Relays(host, http, clock, Admission(clock=clock), requests, lambda: settings, host.breakers)
+        prompts = PromptLog(home.logs_dir, LoggingSettings(), clock)
+        shared = Relays(
+            host=host,
+            http=http,
+            clock=clock,
+            admission=Admission(clock=clock),
+            requests=requests,
+            settings=lambda: settings,
+            breakers=host.breakers,
+            prompts=prompts,
+        )
         try:
             async with _client(openai_app(shared)) as openai, _client(ollama_app(shared)) as ollama:
                 yield RoutedProxy(openai, ollama, host, requests, clock)
         finally:
+            prompts.close()
             await tasks.close()
             await manager.close()
 

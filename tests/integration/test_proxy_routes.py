@@ -1,6 +1,7 @@
 """Names that lead elsewhere: aliases, chosen servers, routes of several steps; what a client sees of it."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ from typing import Any
 import pytest
 
 from llama_runner.backends.base import Engine
+from llama_runner.core.clock import SystemClock
+from llama_runner.core.paths import home_at
+from llama_runner.discovery.keys import KeyPlace, KeyStore
+from llama_runner.net.keys import origin_of
 from tests.fakes.listening import occupied_port
 from tests.fakes.metronome import Metronome, start_metronome
 from tests.fakes.metronome_plan import Plan
 from tests.fakes.raw_server import raw_server
-from tests.integration.routed_proxy import address, known, routed_proxy, routes
+from tests.integration.routed_proxy import address, home_with, known, routed_proxy, routes
 
 WORDS = "w1 w2 w3 w4 w5 w6 w7 w8 "
 
@@ -268,3 +273,52 @@ async def test_an_overflow_and_a_cut_prompt_are_told(tmp_path: Path, server: Met
             assert answer.json()["error"]["code"] == "context_length_exceeded"
             assert "warning=the prompt does not fit the context" in answer.headers["x-llama-runner"]
             assert (proxy.last.outcome, proxy.last.error) == ("refused", "context_overflow")
+
+
+async def test_a_servers_own_key_goes_there_and_nowhere_else(tmp_path: Path) -> None:
+    locked = start_metronome(engine="openai-compatible", models=("big",), api_key="sk-of-this-server")
+    try:
+        home = home_with(tmp_path, known(locked.url, "big", key_place="file"))
+        store = KeyStore(home.data_dir, SystemClock())
+        await store.put(origin_of(locked.url), "sk-of-this-server", KeyPlace.FILE)
+        async with routed_proxy(tmp_path, servers=[locked.url]) as proxy:
+            answer = await proxy.openai.post(
+                "/v1/chat/completions",
+                json={"model": f"big@{address(locked.url)}", "messages": [], "stream": True},
+                headers={"Authorization": "Bearer of-the-client"},
+            )
+            assert said(answer.text) == WORDS
+            assert locked.last("").authorization == "Bearer sk-of-this-server"
+            # A key that is taken away is not used any more.
+            await store.forget(origin_of(locked.url))
+            proxy.clock.ahead_s += 2
+            assert (await proxy.chat(f"big@{address(locked.url)}")).status_code in (401, 502)
+    finally:
+        locked.close()
+
+
+async def test_a_server_that_another_program_adds_is_found(tmp_path: Path, server: Metronome) -> None:
+    async with routed_proxy(tmp_path, servers=[server.url]) as proxy:
+        assert "@" not in (await proxy.openai.get("/v1/models")).text
+        home_with(tmp_path, known(server.url))
+        proxy.clock.ahead_s += 2
+        assert f"big@{address(server.url)}" in (await proxy.openai.get("/v1/models")).text
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_prompts_are_logged_only_when_a_person_wants_it_and_without_keys(
+    tmp_path: Path, server: Metronome, wanted: bool
+) -> None:
+    route = routes(way=[f"big@{server.url}"])
+    async with routed_proxy(tmp_path, known(server.url), routes=route, log_prompts=wanted) as proxy:
+        await proxy.chat("way", "Mind my key: sk-0123456789abcdef, and this.", stream=True)
+    file = home_at(tmp_path).logs_dir / "prompts.log"
+    assert file.exists() == wanted
+    if wanted:
+        (line,) = file.read_text().splitlines()
+        entry = json.loads(line)
+        assert (entry["model"], entry["step"]) == ("way", address(server.url))
+        assert "and this." in entry["asked"]
+        assert "sk-0123456789abcdef" not in line
+        assert "w8" in entry["answered"]
+        assert os.name != "posix" or file.stat().st_mode & 0o077 == 0

@@ -35,7 +35,7 @@ from llama_runner.service.live import Live, LiveSources
 from llama_runner.service.models_api import ModelsApi, Runtime
 from llama_runner.service.openapi import openapi_document
 from llama_runner.service.serving_api import Profiles, ServingApi
-from llama_runner.service.settings_api import SettingsApi
+from llama_runner.service.settings_api import SettingsApi, setting_schemas
 from llama_runner.service.state import ServiceState
 from llama_runner.service.views import (
     face_view,
@@ -99,7 +99,7 @@ class ControlApi:
                 tasks=self.tasks,
             )
         )
-        document = openapi_document(endpoints, live.messages)
+        document = openapi_document(endpoints, live.messages, setting_schemas())
 
         async def openapi(request: Request) -> Response:
             return JSONResponse(document)

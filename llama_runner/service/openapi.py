@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from llama_runner import __version__
+from llama_runner.control.settings import SettingsChange
 from llama_runner.control.values import API_PREFIX, adapter_of
 from llama_runner.service.endpoints import Endpoint, Query
 
@@ -37,15 +38,20 @@ _ERROR: Final[dict[str, Any]] = {
 
 
 def openapi_document(
-    endpoints: Iterable[Endpoint], sockets: Mapping[str, tuple[str, type[Any]]]
+    endpoints: Iterable[Endpoint],
+    sockets: Mapping[str, tuple[str, type[Any]]],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document.
 
     Args:
+        settings: What each setting takes, by dotted name.
         sockets: Path of each WebSocket, with what it is for and the type of its messages.
     """
     endpoints = tuple(endpoints)
     schemas, components = _schemas(endpoints, (message for _, message in sockets.values()))
+    change = components[SettingsChange.__name__]["properties"]["changes"]
+    change |= {"properties": dict(settings), "additionalProperties": False}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         operation = _operation(endpoint, schemas)

@@ -1,6 +1,6 @@
 """The settings over the control API: what applies, what is wrong in the files, changes of single ones."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from llama_runner.core.config import (
 )
 from llama_runner.core.editing import describe_setting
 from llama_runner.core.errors import RefusedError
-from llama_runner.core.fields import Section
+from llama_runner.core.fields import Section, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.service.endpoints import Call, Endpoint
@@ -85,6 +85,21 @@ class SettingsApi:
         await self.follow(True)
         changed = (_changed(key, before, after) for key in wish.changes)
         return SettingsChanged(tuple(changed), self.now())
+
+
+def setting_schemas() -> dict[str, Any]:
+    """What each setting that may be changed from here takes, as a JSON schema, by dotted name."""
+    document = AppConfig.model_json_schema()
+    keys = {info.key for info in all_settings(AppConfig) if not info.is_path}
+
+    def within(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, part in schema["properties"].items():
+            if section := document["$defs"].get(part.get("$ref", "").rpartition("/")[2]):
+                yield from within(section, f"{prefix}{name}.")
+            elif prefix + name in keys:
+                yield prefix + name, part
+
+    return dict(within(document, ""))
 
 
 def _problem(path: Path, problem: Problem) -> SettingProblem:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from llama_runner.control.client import ControlClient
+from llama_runner.core.fields import all_settings
+from llama_runner.core.settings import AppConfig
 from tests.fuzz.control_api import document_of, fuzz
 from tests.integration.service_process import started_service
 
@@ -27,6 +29,9 @@ def test_every_call_of_the_client_is_in_the_document(home: Path) -> None:
     assert set(document["x-websockets"]) == {"/api/v1/events", "/api/v1/metrics"}
     operations = [call for path in document["paths"].values() for call in path.values()]
     assert all(call["summary"].endswith(".") for call in operations)
+    changes = document["components"]["schemas"]["SettingsChange"]["properties"]["changes"]["properties"]
+    assert changes["stress.requests"]["maximum"] == 1_000_000
+    assert set(changes) == {info.key for info in all_settings(AppConfig) if not info.is_path}
     ids = [call["operationId"] for call in operations]
     assert len(set(ids)) == len(ids)
     asked = [name for name in vars(ControlClient) if not name.startswith("_")]

@@ -1,7 +1,7 @@
 """`profiles`: a model's named ways to be loaded."""
 
 import argparse
-from typing import Final
+from typing import Any, Final
 
 from llama_runner.cli.context import home_of
 from llama_runner.cli.load_arguments import add_load_options, given_load_options, options_text
@@ -10,6 +10,7 @@ from llama_runner.control.serving import ProfileList
 from llama_runner.core.config import load_app_config, load_models_config
 from llama_runner.core.errors import ExitCode
 from llama_runner.core.format import UNKNOWN
+from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.library import ModelLibrary
 from llama_runner.service.serving_api import profiles_view
 
@@ -59,9 +60,23 @@ class ProfilesCommand:
             case _:
                 found = await library.profiles(args.model)
         view = profiles_view(found)
-        out.document(view)
+        out.document(profiles_document(view))
         out.text(describe(view))
         return ExitCode.DONE
+
+
+def profiles_document(found: ProfileList) -> dict[str, Any]:
+    """All of it as JSON, with the options that are chosen only."""
+    return {
+        "model": found.model,
+        "default": found.default,
+        "profiles": {name: _chosen(options) for name, options in found.profiles.items()},
+        "parameters": _chosen(found.parameters),
+    }
+
+
+def _chosen(options: LoadOptions) -> dict[str, Any]:
+    return options.model_dump(mode="json", exclude_none=True)
 
 
 def describe(found: ProfileList) -> str:

@@ -20,6 +20,8 @@ def visible_controls(text: str, limit: int = NAME_LIMIT) -> str:
     C0 controls become their pictures (␛), all others their code point (⟨U+202E⟩); beyond `MAX_COMBINING`
     marks on one character the rest are dropped. What was cut ends in an ellipsis.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     pieces: list[str] = []
     marks = 0
     # One more than the limit is enough to know that something was cut, however long the text is.

@@ -135,6 +135,7 @@ class _Search:
         self._models: list[ModelFile] = []
         self._companions: list[Companion] = []
         self._seen: set[Path] = set()
+        self._folders: dict[Path, Path | None] = {}
         self._began_s = time.monotonic()
         self._left_out = 0
         self._unread = 0
@@ -142,7 +143,7 @@ class _Search:
     def add_entry(self, name: str, entry: ModelEntry, root: Path) -> None:
         """A model the user named."""
         path = first_part(Path(os.path.abspath(root / entry.path)))
-        self._seen.add(resolved(path) or path)
+        self._seen.add(self._really(path) or path)
         model = self._examined(StoredFile(path, "configured", name))
         self._models.append(replace(model, display_name=entry.display_name, parameters=entry.parameters))
 
@@ -152,7 +153,7 @@ class _Search:
         split = split_of(path)
         if split and split.number != 1 and split.part(1).is_file():
             return
-        target = resolved(path)
+        target = self._really(path)
         if target in self._seen:
             return
         if target is not None:
@@ -175,6 +176,15 @@ class _Search:
             self.problems.append(f"{self._unread} files were not read yet; list the models again for more.")
         models = _with_unique_ids(_paired(self._models, self._companions))
         return ModelCatalogue(tuple(models), tuple(self.problems))
+
+    def _really(self, path: Path) -> Path | None:
+        """Where the file is; thousands lie in few folders, so those are resolved once."""
+        if path.is_symlink():
+            return resolved(path)
+        if path.parent not in self._folders:
+            self._folders[path.parent] = resolved(path.parent)
+        folder = self._folders[path.parent]
+        return folder / path.name if folder is not None else None
 
     def _out_of_time(self) -> bool:
         return time.monotonic() - self._began_s > _MAX_READING_S
@@ -215,8 +225,10 @@ class _Search:
 
 def _applied(adapters: tuple[Path, ...]) -> LoadOptions:
     """Options with the adapters that are part of a model; without those whose paths no engine takes."""
+    if not adapters:
+        return NO_PARAMETERS
     try:
-        return LoadOptions(loras=tuple(map(str, adapters)) or None)
+        return LoadOptions(loras=tuple(map(str, adapters)))
     except ValidationError:
         return NO_PARAMETERS
 
@@ -246,7 +258,9 @@ def _paired(models: Sequence[ModelFile], companions: Iterable[Companion]) -> Ite
         found = None
         if model.projector is None and folder in projectors:
             found = projector_for(subject, projectors[folder], alone=folder in alone)
-        yield replace(_seeing(model, found), adapters=model.adapters or adapters_for(subject, adapters))
+        seeing = _seeing(model, found)
+        fitting = model.adapters or adapters_for(subject, adapters)
+        yield replace(seeing, adapters=fitting) if fitting else seeing
 
 
 def _stem(path: Path) -> str:

@@ -52,7 +52,7 @@ def check_head(data: bytes) -> None:
     if end is None:
         return
     head = data[: end.start() + 1]
-    if _TWO_WAYS.search(head):
+    if _TWO_WAYS.search(head) or end[0] != b"\n\r\n":
         raise h11.RemoteProtocolError("a line of the head does not end with CRLF, or goes on in the next one")
     if len(_LENGTH.findall(head)) + len(_ENCODING.findall(head)) > 1 or _LIST_OF_LENGTHS.search(head):
         raise h11.RemoteProtocolError("the body's length is told twice")

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -198,7 +198,7 @@ async def status_of(
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(name.encode(), cast(str, value).encode()) for name, value in lines],
+        "headers": [(name.encode(), value.encode()) for name, value in lines],
         "client": ("127.0.0.1", 5),
         "server": ("127.0.0.1", listener.port),
         "scheme": "http",

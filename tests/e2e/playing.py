@@ -11,7 +11,7 @@ from typing import Any, Final
 import psutil
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-GONE_S: Final = 10.0
+GONE_S: Final = 30.0
 # For `app_config.json`: so small a model sometimes never finds an end.
 CHAT: Final = {"max_tokens": 300}
 SCENARIO_S: Final = 240.0

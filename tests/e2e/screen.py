@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 SIZE: Final = (1280, 800)
-END_S: Final = 5.0
+END_S: Final = 20.0
 
 
 def is_available() -> bool:

@@ -35,7 +35,7 @@ class Metronome:
     process: subprocess.Popen[bytes]
 
     def log(
-        self, request_id: str | None = None, *, wait: bool = True, timeout_s: float = 10.0
+        self, request_id: str | None = None, *, wait: bool = True, timeout_s: float = 30.0
     ) -> list[Entry]:
         """The stamps of the requests with that id, all without one; waits until the newest has ended."""
         query = "?wait=1" if wait else "?"

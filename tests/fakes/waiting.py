@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psutil
 
 
-async def until(condition: Callable[[], object], *, limit_s: float = 10) -> None:
+async def until(condition: Callable[[], object], *, limit_s: float = 45) -> None:
     """Return once `condition()` is true. Raises TimeoutError."""
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110

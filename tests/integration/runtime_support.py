@@ -74,7 +74,7 @@ async def open_manager(
 
 
 async def until_state(
-    manager: RuntimeManager, state: InstanceState, *, limit_s: float = 15
+    manager: RuntimeManager, state: InstanceState, *, limit_s: float = 45
 ) -> InstanceSnapshot:
     """The first instance once it is in `state`, followed through `wait_change` as the service does."""
     revision = -1

@@ -19,7 +19,7 @@ from llama_runner.core.paths import home_at
 from llama_runner.system.environment import self_command
 
 # Bounds every wait below: starting takes a second, several times that on a busy machine.
-LIMIT_S: Final = 30.0
+LIMIT_S: Final = 60.0
 
 
 @dataclass
@@ -114,7 +114,7 @@ def children_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def all_gone(processes: Sequence[psutil.Process], limit_s: float = 5.0) -> bool:
+def all_gone(processes: Sequence[psutil.Process], limit_s: float = 20.0) -> bool:
     """Whether all of them end within `limit_s`. A zombie has ended: who inherits it may take its time."""
     deadline_s = time.monotonic() + limit_s
     while not all(_is_over(process) for process in processes):

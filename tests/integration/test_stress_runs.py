@@ -43,7 +43,7 @@ ENDLESS = Plan(prefill_ms=20, tokens=100_000, gap_ms=20)
 
 
 async def snapshot_where(
-    manager: StressManager, wanted: Callable[[StressSnapshot], bool], timeout_s: float = 20
+    manager: StressManager, wanted: Callable[[StressSnapshot], bool], timeout_s: float = 45
 ) -> StressSnapshot:
     """The first snapshot that fits."""
     subscription = manager.snapshots.subscribe()
@@ -273,7 +273,7 @@ def wait_until_in_flight(metronome: Metronome, number: int, timeout_s: float = 3
         threading.Event().wait(0.05)
 
 
-async def wait_gone(pids: list[int], timeout_s: float = 10) -> list[int]:
+async def wait_gone(pids: list[int], timeout_s: float = 30) -> list[int]:
     """Those of `pids` that are still alive when the time is up."""
     processes = []
     for pid in pids:

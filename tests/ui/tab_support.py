@@ -121,7 +121,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
     """Run a scenario to its end on a loop that Qt drives, as the window does."""
     loop = QEventLoop(QApplication.instance())
     with _closed(loop):
-        loop.run_until_complete(asyncio.wait_for(scenario, 50))
+        loop.run_until_complete(asyncio.wait_for(scenario, 170))
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _closed(loop: QEventLoop) -> Iterator[None]:
         loop.close()
 
 
-async def until(condition: Callable[[], object], *, timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], object], *, timeout_s: float = 45.0) -> None:
     """Wait until something is true, looking once per turn of the loop and at least every 5 ms."""
     async with asyncio.timeout(timeout_s):
         # A view tells nobody when it has painted: it reads at its own rate.

@@ -71,6 +71,22 @@ async def test_the_real_model_answers_who_has_the_key_and_nobody_else(tmp_path: 
         assert is_gone(ready.pid or 0)
 
 
+@pytest.mark.parametrize("name", ["-rf", "--help", "a b'c\"d", "é%PATH%&x"])
+async def test_a2_a3_a_file_whose_name_looks_like_an_option_or_a_command_is_a_file(
+    tmp_path: Path, engine: Path, tiny_models: Path, name: str
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / f"{name}.gguf").write_bytes((tiny_models / "tiny-1.gguf").read_bytes())
+    async with open_manager(tmp_path, engine, models=folder) as manager:
+        (model,) = (await manager.models()).models
+        ready = await manager.ensure_ready(model.id, ONE_THREAD)
+        command = psutil.Process(ready.pid or 0).cmdline()
+        assert command[command.index("--model") + 1] == str(folder / f"{name}.gguf")
+        # An id that begins like an option would be one to whoever types it.
+        assert not model.id.startswith("-")
+
+
 async def test_two_models_load_at_once_and_end_together(
     tmp_path: Path, engine: Path, tiny_models: Path
 ) -> None:

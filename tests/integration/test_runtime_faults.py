@@ -122,6 +122,29 @@ async def test_a5_no_secret_and_no_engine_option_is_inherited(
         assert key not in repr(manager.instances())
 
 
+async def test_a7_an_odd_environment_neither_reaches_the_engine_nor_hinders_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {
+        "LANG": "xx_YY.weird",
+        "LC_ALL": "\udcff",
+        "PYTHONPATH": "/nowhere",
+        "QT_PLUGIN_PATH": "/nowhere",
+        "SSL_CERT_FILE": "/nowhere",
+        "http_proxy": "http://127.0.0.1:1",
+        "GGML_BACKEND_PATH": "/nowhere.so",
+    }
+    for name, value in odd.items():
+        monkeypatch.setitem(os.environ, name, value)
+    monkeypatch.delenv("HOME", raising=False)
+    async with open_manager(tmp_path, fake_engine(tmp_path / "engine")) as manager:
+        ready = await manager.ensure_ready("a")
+        environment = psutil.Process(ready.pid or 0).environ()
+        assert not environment.keys() & (odd.keys() - {"LANG", "LC_ALL"})
+        assert not [name for name in environment if name.startswith("LLAMA_ARG_")]
+        assert environment.get("LC_ALL") != odd["LC_ALL"]
+
+
 async def test_output_is_kept_in_order_and_in_a_private_file(tmp_path: Path) -> None:
     engine = fake_engine(tmp_path / "engine", {"stderr": ["first", "second", "third \x1b[0m"]})
     async with open_manager(tmp_path, engine) as manager:

@@ -124,6 +124,15 @@ async def test_a6_a_program_that_is_no_engine_is_told(
     assert caught.value.hint
 
 
+async def test_a6_a_program_that_hangs_when_asked_for_its_version_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_LIMIT_S", 1.0)
+    helps = "case $1 in --help) echo '--model F'; echo '--port N';; *) exec sleep 300;; esac"
+    with pytest.raises(EngineError, match="--version did not answer within"):
+        await probe_engine(_script(tmp_path / "engine", helps))
+
+
 async def test_a6_a_file_for_another_machine_cannot_be_started(tmp_path: Path) -> None:
     path = tmp_path / "llama-server"
     path.write_bytes(b"\x7fELF garbage")

@@ -145,12 +145,13 @@ def _load(file: _File[S], clock: Clock) -> Loaded[S]:
         )
         return Loaded(file.model(), (problem, *problems), writable=True, unusable=True)
     raw, version_problems, newer = _migrated(raw, file)
+    closed = _closed_to_us(file.path)
     value, found = validate(file.model, raw, file_name=name)
     together = clashes(value, file_name=name) if isinstance(value, AppConfig) else ()
     return Loaded(
         value,
-        (*version_problems, *found, *together, *problems),
-        writable=not newer,
+        (*version_problems, *closed, *found, *together, *problems),
+        writable=not (newer or closed),
         unusable=not isinstance(raw, dict),
     )
 
@@ -191,6 +192,14 @@ def _quarantine(path: Path, data: bytes, clock: Clock) -> str:
     return f"a copy is kept as {copy.name}"
 
 
+def _closed_to_us(path: Path) -> tuple[Problem, ...]:
+    """What to say when the user took away their own right to write the file: no rename gets around it."""
+    if os.access(path, os.W_OK):
+        return ()
+    message = f"{path} is read-only, so nothing in it can be changed."
+    return (Problem(Severity.NOTICE, path.name, message, "Make it writable to change it here."),)
+
+
 def _close_to_others(path: Path) -> tuple[Problem, ...]:
     """Take away the right of all others to write the file, if they have it (C10)."""
     if not _MODES_MEAN_SOMETHING:
@@ -217,6 +226,8 @@ def _save(file: _File[S], value: S, clock: Clock, disk: Disk | None) -> None:
     raw, problems, newer = _migrated(raw, file)
     if newer:
         raise ConfigError(problems[0].message, problems[0].hint)
+    if old is not None and (closed := _closed_to_us(file.path)):
+        raise StorageError(closed[0].message, closed[0].hint)
     before, _ = validate(file.model, raw, file_name=file.path.name)
     merged = merge(raw if isinstance(raw, dict) else {}, before, value) | {"version": CONFIG_VERSION}
     new = dump_json(merged, indent=2)

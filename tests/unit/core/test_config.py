@@ -1,8 +1,10 @@
 import errno
+import itertools
 import json
 import os
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from llama_runner.core.config import (
     set_setting,
 )
 from llama_runner.core.errors import ConfigError, StorageError
+from llama_runner.core.files import write_atomic
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.settings import AppConfig, ModelEntry, ModelsConfig
 from tests.unit.core.faults import FailingDisk, HandClock
@@ -285,6 +288,53 @@ def test_c10_a_file_that_may_not_be_read_is_left_alone(place: Home) -> None:
     place.app_config_file.chmod(0)
     loaded = load_app_config(place)
     assert not loaded.writable and "cannot be read" in loaded.problems[0].message
+
+
+@not_root
+def test_c10_a_file_that_the_user_closed_is_read_but_never_replaced(place: Home) -> None:
+    data = put(place, {"stress": {"concurrency": 7}})
+    place.app_config_file.chmod(0o400)
+    loaded = load_app_config(place)
+    assert loaded.value.stress.concurrency == 7 and not loaded.writable
+    assert "read-only" in loaded.problems[0].message
+    with pytest.raises(StorageError, match="read-only"):
+        save_app_config(place, set_setting(loaded.value, "stress.concurrency", "8"))
+    assert place.app_config_file.read_bytes() == data
+
+
+def test_c10_a_file_that_cannot_be_written_is_told(place: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the tests run as root, who may do anything."""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    data = put(place, {"stress": {"concurrency": 7}})
+    assert not load_app_config(place).writable
+    with pytest.raises(StorageError, match="read-only"):
+        save_app_config(place, AppConfig())
+    assert place.app_config_file.read_bytes() == data
+
+
+def test_c10_a_file_that_is_replaced_while_it_is_read_is_one_or_the_other(place: Home) -> None:
+    long, short = {"stress": {"concurrency": 7}, "mine": "x" * 200_000}, {"stress": {"concurrency": 9}}
+    versions = [json.dumps(version).encode() for version in (long, short)]
+    stop = threading.Event()
+
+    def replace_again_and_again() -> None:
+        for version in itertools.cycle(versions):
+            if stop.is_set():
+                return
+            write_atomic(place.app_config_file, version)
+
+    put(place, short)
+    writer = threading.Thread(target=replace_again_and_again)
+    writer.start()
+    try:
+        for _ in range(100):
+            loaded = load_app_config(place)
+            assert loaded.value.stress.concurrency in (7, 9)
+            assert not loaded.unusable
+    finally:
+        stop.set()
+        writer.join()
+    assert corrupt_copies(place) == []
 
 
 def test_f31_a_save_that_fails_at_any_call_leaves_a_whole_file(place: Home) -> None:

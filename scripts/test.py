@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from scripts import environment  # noqa: E402 - the folder must be on the path f
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import List, Tuple
+
+    # A title and a command.
+    Step = Tuple[str, List[str]]
 
 LOCKS = (environment.DEV_LOCK, environment.DEMO_LOCK)
 
@@ -53,6 +58,10 @@ PACKAGES = ("binutils", *SCREEN_PACKAGES)
 
 # Never imported on this system, so nothing can run it here.
 _NOT_HERE = "llama_runner/system/" + ("_posix.py" if sys.platform == "win32" else "_windows.py")
+
+CORE = "tests/unit/core"
+WINDOW = ("tests/ui", "tests/e2e")
+_NOT_TIMING = ("-m", "not timing")
 
 # From the tests of `core` alone; and of the whole package from everything that runs under measurement.
 CORE_COVERAGE_PCT = 100
@@ -94,20 +103,32 @@ def ensure_packages() -> int:
     return 0
 
 
-def steps(python: str) -> list[tuple[str, list[str]]]:
-    """What is run, in order: a title and a command each. All of it runs, whatever fails."""
+def steps(python: str) -> list[list[Step]]:
+    """What is run: groups in order, the steps of a group side by side. All of it runs, whatever fails."""
     return [
-        ("format, lint, types, imports, generated files", [python, "scripts/check.py"]),
-        *_measured(python, "core", ["tests/unit/core"]),
-        _report(python, "core", "llama_runner/core/*", CORE_COVERAGE_PCT),
+        [("format, lint, types, imports, generated files", [python, "scripts/check.py"])],
+        [_measured(python, "core", [CORE])],
+        [_combined(python, "core")],
+        [_report(python, "core", "llama_runner/core/*", CORE_COVERAGE_PCT)],
+        # Most of the tests wait for a process or a picture: side by side they take little more than half.
+        [
+            _measured(python, "rest", [*(f"--ignore={path}" for path in (CORE, *WINDOW)), *_NOT_TIMING]),
+            _measured(python, "window", [*WINDOW, *_NOT_TIMING]),
+        ],
         # Tests that judge times run by themselves: measuring coverage slows down what they judge.
-        *_measured(python, "rest", ["--ignore=tests/unit/core", "-m", "not timing"]),
-        ("tests that judge times", [python, "-m", "pytest", "-q", "-m", "timing"]),
-        (
-            "coverage of both",
-            [python, "-m", "coverage", "combine", "-q", "--keep", *_files("package", "core", "rest")],
-        ),
-        _report(python, "package", "llama_runner/*", PACKAGE_COVERAGE_PCT),
+        [("tests that judge times", [python, "-m", "pytest", "-q", "-m", "timing"])],
+        [_combined(python, "rest")],
+        [_combined(python, "window")],
+        [
+            (
+                "coverage of all",
+                [
+                    *(python, "-m", "coverage", "combine", "-q", "--keep"),
+                    *_files("package", "core", "rest", "window"),
+                ],
+            )
+        ],
+        [_report(python, "package", "llama_runner/*", PACKAGE_COVERAGE_PCT)],
     ]
 
 
@@ -119,16 +140,18 @@ def _files(into: str, *names: str) -> list[str]:
     return ["--data-file=" + _data_file(into), *(_data_file(name) for name in names)]
 
 
-def _measured(python: str, name: str, pytest_arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _measured(python: str, name: str, pytest_arguments: Sequence[str]) -> Step:
     run = [python, "-m", "coverage", "run", "--data-file=" + _data_file(name), "-m", "pytest", "-q"]
+    # Runs side by side would overwrite each other's cache.
+    return "tests: " + name, [*run, "-p", "no:cacheprovider", *pytest_arguments]
+
+
+def _combined(python: str, name: str) -> Step:
     combine = [python, "-m", "coverage", "combine", "-q", "--data-file=" + _data_file(name)]
-    return [
-        ("tests: " + name, [*run, *pytest_arguments]),
-        ("coverage of " + name, [*combine, str(Path(_data_file(name)).parent)]),
-    ]
+    return "coverage of " + name, [*combine, str(Path(_data_file(name)).parent)]
 
 
-def _report(python: str, name: str, include: str, percent: int) -> tuple[str, list[str]]:
+def _report(python: str, name: str, include: str, percent: int) -> Step:
     report = [python, "-m", "coverage", "report", "--data-file=" + _data_file(name)]
     return (
         f"branch coverage of {include}: at least {percent} %",
@@ -136,18 +159,35 @@ def _report(python: str, name: str, include: str, percent: int) -> tuple[str, li
     )
 
 
-def run_steps(commands: Sequence[tuple[str, list[str]]]) -> int:
+def run_steps(groups: Sequence[Sequence[Step]]) -> int:
     """Run them all and say at the end which failed; 0 when none did."""
     results = []
-    for title, command in commands:
-        environment.say(f"\n=== {title}")
-        started = time.monotonic()
-        returncode = subprocess.run(command, cwd=str(ROOT), check=False).returncode
-        results.append((title, returncode, time.monotonic() - started))
+    for group in groups:
+        results += _run_side_by_side(group)
     environment.say("")
     for title, returncode, elapsed_s in results:
         environment.say(f"{'ok    ' if returncode == 0 else 'FAILED'} {elapsed_s:6.1f} s  {title}")
     return 0 if all(returncode == 0 for _, returncode, _ in results) else 1
+
+
+def _run_side_by_side(group: Sequence[Step]) -> list[tuple[str, int, float]]:
+    """What the first says is seen as it comes, what the others say when they are done."""
+    environment.say("\n=== " + ", ".join(title for title, _ in group))
+    started = time.monotonic()
+    running = []
+    for place, (_, command) in enumerate(group):
+        said = tempfile.TemporaryFile() if place else None  # noqa: SIM115 - closed below
+        running.append((said, subprocess.Popen(command, cwd=str(ROOT), stdout=said, stderr=said)))
+    results = []
+    for (title, _), (said, process) in zip(group, running):
+        returncode = process.wait()
+        results.append((title, returncode, time.monotonic() - started))
+        if said is not None:
+            environment.say("\n=== " + title)
+            said.seek(0)
+            environment.say(said.read().decode("utf-8", errors="replace"))
+            said.close()
+    return results
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -78,7 +78,7 @@ def test_everything_runs_even_after_a_failure_and_the_end_tells(capfd: pytest.Ca
     python = sys.executable
 
     code = test_script.run_steps(
-        [("first", [python, "-c", "raise SystemExit(3)"]), ("second", [python, "-c", "print('ran')"])]
+        [[("first", [python, "-c", "raise SystemExit(3)"])], [("second", [python, "-c", "print('ran')"])]]
     )
 
     out, err = capfd.readouterr()
@@ -86,8 +86,31 @@ def test_everything_runs_even_after_a_failure_and_the_end_tells(capfd: pytest.Ca
     assert [line.split()[0] for line in err.splitlines()[-2:]] == ["FAILED", "ok"]
 
 
+def test_steps_side_by_side_meet_and_none_loses_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each waits for the other's file: one after the other they would never end."""
+    meet = "import pathlib, sys, time\nmine, other = map(pathlib.Path, sys.argv[1:])\nmine.touch()\n"
+    meet += "while not other.exists(): time.sleep(0.01)\nprint('met', mine.name)"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+
+    code = test_script.run_steps(
+        [
+            [
+                ("first", [sys.executable, "-c", meet, one, two]),
+                ("second", [sys.executable, "-c", meet, two, one]),
+            ]
+        ]
+    )
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (0, "met one\n")
+    assert "met two" in err
+    assert [line.split()[0] for line in err.splitlines()[-2:]] == ["ok", "ok"]
+
+
 def test_core_is_measured_by_its_own_tests_and_times_are_judged_without_measuring() -> None:
-    commands = [" ".join(command) for _, command in test_script.steps("python")]
+    commands = [" ".join(command) for group in test_script.steps("python") for _, command in group]
 
     assert "python scripts/check.py" in commands
     assert any("coverage run" in line and line.endswith("tests/unit/core") for line in commands)

@@ -11,7 +11,7 @@ from typing import Final
 from llama_runner.core.jsonio import JsonValue
 
 # The figures are in the last event, or at the end of a whole document.
-TAIL_BYTES: Final = 16 * 1024
+TAIL_BYTES: Final = 8 * 1024
 # A word is a token at least, whatever the tokenizer; a little is allowed for the odd one that knows phrases.
 WORDS_PER_TOKEN: Final = 1.25
 # Below this many words a template's own tokens blur the comparison.
@@ -20,25 +20,14 @@ MIN_WORDS: Final = 64
 PROMPT_CUT: Final = "the prompt was cut"
 CONTEXT_FULL: Final = "the context is full"
 
-
-def _number(*names: str) -> re.Pattern[bytes]:
-    # A quote in a model's text stands behind a backslash: that is no field.
-    spelt = "|".join(names).encode()
-    return re.compile(rb'(?<!\\)"(?:' + spelt + rb')"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)')
-
-
-_PROMPT: Final = _number("prompt_tokens", "input_tokens", "prompt_eval_count")
-_OUTPUT: Final = _number("completion_tokens", "output_tokens", "eval_count", "predicted_n")
-_PROCESSED: Final = _number("prompt_n")
-_CACHED: Final = _number("cache_n")
-_PREFILL_MS: Final = _number("prompt_ms")
-_PREFILL_NS: Final = _number("prompt_eval_duration")
-_DECODE_MS: Final = _number("predicted_ms")
-_DECODE_NS: Final = _number("eval_duration")
-_AT_LENGTH: Final = re.compile(
-    rb'(?<!\\)"(?:finish_reason|stop_reason|done_reason|stop_type)"\s*:\s*"(?:length|max_tokens|limit)"'
-)
-_TRUNCATED: Final = re.compile(rb'(?<!\\)"truncated"\s*:\s*true')
+# The same thing in several dialects: the first name that is there counts.
+_PROMPT: Final = (b'"prompt_tokens"', b'"prompt_eval_count"', b'"input_tokens"')
+_OUTPUT: Final = (b'"completion_tokens"', b'"predicted_n"', b'"eval_count"', b'"output_tokens"')
+_REASON: Final = (b'"finish_reason"', b'"done_reason"', b'"stop_reason"', b'"stop_type"')
+_BACKSLASH: Final = ord("\\")
+_NUMBER: Final = re.compile(rb"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)")
+_AT_LENGTH: Final = re.compile(rb'\s*:\s*"(?:length|max_tokens|limit)"')
+_TRUE: Final = re.compile(rb"\s*:\s*true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +52,17 @@ class Figures:
 def figures(tail: bytes) -> Figures:
     """What the last bytes of an engine's answer say."""
     tail = tail[-TAIL_BYTES:]
-    processed, cached = _last(_PROCESSED, tail), _last(_CACHED, tail)
-    prompt = _last(_PROMPT, tail)
-    if prompt is None and processed is not None:
-        prompt = processed + (cached or 0)
-    output = _last(_OUTPUT, tail)
+    prompt = _number(tail, *_PROMPT)
+    if prompt is None and (processed := _number(tail, b'"prompt_n"')) is not None:
+        prompt = processed + (_number(tail, b'"cache_n"') or 0)
+    output = _number(tail, *_OUTPUT)
     return Figures(
         prompt_tokens=None if prompt is None else int(prompt),
         output_tokens=None if output is None else int(output),
-        prefill_s=_seconds(_last(_PREFILL_MS, tail), _last(_PREFILL_NS, tail)),
-        decode_s=_seconds(_last(_DECODE_MS, tail), _last(_DECODE_NS, tail)),
-        at_length=_AT_LENGTH.search(tail) is not None,
-        truncated=_TRUNCATED.search(tail) is not None,
+        prefill_s=_seconds(_number(tail, b'"prompt_ms"'), _number(tail, b'"prompt_eval_duration"')),
+        decode_s=_seconds(_number(tail, b'"predicted_ms"'), _number(tail, b'"eval_duration"')),
+        at_length=_value(tail, _REASON, _AT_LENGTH) is not None,
+        truncated=_value(tail, (b'"truncated"',), _TRUE) is not None,
     )
 
 
@@ -111,9 +99,22 @@ def prompt_words(document: Mapping[str, JsonValue]) -> int:
     return sum(len(text.split()) for text in texts if isinstance(text, str))
 
 
-def _last(pattern: re.Pattern[bytes], tail: bytes) -> float | None:
-    found = pattern.findall(tail)
-    return float(found[-1]) if found else None
+def _number(tail: bytes, *names: bytes) -> float | None:
+    found = _value(tail, names, _NUMBER)
+    return None if found is None else float(found[1])
+
+
+def _value(tail: bytes, names: tuple[bytes, ...], shape: re.Pattern[bytes]) -> re.Match[bytes] | None:
+    """The last value of that shape behind one of the names; searched backwards, which a pattern cannot."""
+    for name in names:
+        at = tail.rfind(name)
+        while at >= 0:
+            # A quote in a model's text stands behind a backslash: that is no field.
+            is_field = at == 0 or tail[at - 1] != _BACKSLASH
+            if is_field and (found := shape.match(tail, at + len(name))):
+                return found
+            at = tail.rfind(name, 0, at)
+    return None
 
 
 def _seconds(ms: float | None, ns: float | None) -> float | None:

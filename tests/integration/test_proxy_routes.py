@@ -266,8 +266,10 @@ async def test_an_overflow_and_a_cut_prompt_are_told(tmp_path: Path, server: Met
     async with raw_server(lambda number, _: (head if number == 0 else refusal).encode()) as reader:
         route = routes(way=[f"m@{reader.url}"])
         async with routed_proxy(tmp_path, known(reader.url), routes=route) as proxy:
-            assert (await proxy.chat("way", "word " * 400)).status_code == 200
+            answer = await proxy.chat("way", "word " * 400)
+            assert answer.status_code == 200
             assert proxy.last.warning == "the prompt was cut"
+            assert answer.headers["x-llama-runner"].endswith("warning=the prompt was cut")
             answer = await proxy.chat("way", "word " * 400)
             assert answer.status_code == 400
             assert answer.json()["error"]["code"] == "context_length_exceeded"

@@ -142,15 +142,21 @@ class ServiceLink:
         return await (await self.ensure()).engine()
 
     async def load(
-        self, model_id: str, options: LoadOptions | None = None, *, profile: str | None = None
+        self,
+        model_id: str,
+        options: LoadOptions | None = None,
+        *,
+        profile: str | None = None,
+        reload: bool = False,
     ) -> Instance:
         """Start loading a model; it is still starting when this returns.
 
         Args:
             profile: By name; None for the model's default, an empty text for none.
+            reload: One that is loaded in another way finishes its work and is loaded anew.
         """
         client = await self.ensure()
-        instance = await client.load(model_id, options, profile=profile)
+        instance = await client.load(model_id, options, profile=profile, reload=reload)
         # So that the snapshot has it, and not an earlier life of it.
         await self._mirror(client, await client.instances())
         return instance
@@ -203,15 +209,20 @@ class ServiceLink:
         return await (await self.ensure()).log(instance_id, after=after)
 
     async def ensure_ready(
-        self, model_id: str, options: LoadOptions | None = None, *, profile: str | None = None
+        self,
+        model_id: str,
+        options: LoadOptions | None = None,
+        *,
+        profile: str | None = None,
+        reload: bool = False,
     ) -> Instance:
-        """Load a model unless it is, and wait until it answers.
+        """Load a model unless it is, and wait until it answers. Arguments as of `load`.
 
         Raises:
             EngineError: It will not become ready; says why.
             ServiceError: The service went away meanwhile.
         """
-        wanted = await self.load(model_id, options, profile=profile)
+        wanted = await self.load(model_id, options, profile=profile, reload=reload)
         while True:
             # Taken before looking: a change in between is not missed.
             changed = self._changed

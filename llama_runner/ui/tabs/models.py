@@ -112,8 +112,9 @@ class ModelsTab(QWidget):
         self._listed = True
         self._library.set_busy(True)
         try:
-            engine = await self._workspace.service.engine()
-            found = await self._workspace.service.models()
+            client = await self._workspace.service.ensure()
+            engines = (await client.engines()).engines
+            found = await client.models()
         except LlamaRunnerError as error:
             self._states.show_error(
                 error,
@@ -124,13 +125,13 @@ class ModelsTab(QWidget):
             return
         finally:
             self._library.set_busy(False)
-        self._show_engine(engine)
+        self._show_engine(next((one for one in engines if one.used), engines[0]))
         for problem in found.problems:
             self._shell.notify(problem, severity=Severity.WARNING)
         if found.models:
             self._show_content()
             self._library.show_instances(self._workspace.service.snapshot.instances)
-            self._library.show_files(found.models)
+            self._library.show_found(found.models, engines)
         else:
             self._show_empty()
 

@@ -14,13 +14,14 @@ from llama_runner.ui.async_slots import async_slot_once, is_running
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_plan import plan_words
 from llama_runner.ui.tabs.models_rows import ModelLine
-from llama_runner.ui.widgets.commands import AVAILABLE, Availability, Command
+from llama_runner.ui.widgets.commands import AVAILABLE, NOT_OFFERED, Availability, Command
 from llama_runner.ui.widgets.questions import confirm
 
 if TYPE_CHECKING:
     from llama_runner.workspace import Workspace
 
 NAME_CHARS: Final = 80
+LOADING: Final = "ModelActions._load"
 
 
 class Wish(Protocol):
@@ -69,6 +70,14 @@ class ModelActions(QWidget):
                 primary=True,
             ),
             Command(
+                "model-reload",
+                self.tr("Load anew"),
+                self.tr("Let it finish its work, then load it with the options as they are now."),
+                self.reload,
+                self._can_reload,
+                keys="Ctrl+Shift+Return",
+            ),
+            Command(
                 "model-unload",
                 self.tr("Unload"),
                 self.tr("Stop the engine of the chosen model."),
@@ -109,7 +118,14 @@ class ModelActions(QWidget):
             return Availability(why_not=self.tr("Its file cannot be used."))
         if line.running:
             return Availability(why_not=self.tr("It is loaded, or on its way."))
-        if is_running(self, "ModelActions.load"):
+        return self._can_start()
+
+    def _can_reload(self) -> Availability:
+        line = self._chosen()
+        return self._can_start() if line is not None and line.serving is not None else NOT_OFFERED
+
+    def _can_start(self) -> Availability:
+        if is_running(self, LOADING):
             return Availability(why_not=self.tr("Another model is being loaded."))
         if self._wish.options is None:
             return Availability(why_not=self.tr("One of its options cannot be used; see Options."))
@@ -140,21 +156,30 @@ class ModelActions(QWidget):
         else:
             self.load()
 
-    @async_slot_once
-    async def load(self) -> None:
+    def load(self) -> None:
         """Load the chosen model; asks first when something would leave for it."""
-        line, options, profile = self._chosen(), self._wish.options, self._wish.profile
-        if line is None or line.file.problem is not None or line.running or options is None:
+        line = self._chosen()
+        if line is not None and line.file.problem is None and not line.running:
+            self._load(line.file.id, False)
+
+    def reload(self) -> None:
+        """Load the chosen model as it is wished for now, after what it works on."""
+        line = self._chosen()
+        if line is not None and line.serving is not None:
+            self._load(line.file.id, True)
+
+    @async_slot_once
+    async def _load(self, model: str, reload: bool) -> None:
+        options, profile = self._wish.options, self._wish.profile
+        if options is None:
             return
-        model, name = line.file.id, visible_controls(line.file.id, NAME_CHARS)
+        name, service = visible_controls(model, NAME_CHARS), self._workspace.service
         try:
-            if not await self._agreed(
-                await self._workspace.service.plan(model, options, profile=profile), name
-            ):
+            if not await self._agreed(await service.plan(model, options, profile=profile), name):
                 self._shell.say(self.tr("{model} was not loaded").format(model=name))
                 return
             self._shell.say(self.tr("Loading {model}").format(model=name))
-            instance = await self._workspace.service.ensure_ready(model, options, profile=profile)
+            instance = await service.ensure_ready(model, options, profile=profile, reload=reload)
         except LlamaRunnerError as error:
             self._shell.report(error, doing=self.tr("loading {model}").format(model=name))
             self._shell.say(self.tr("{model} was not loaded").format(model=name))

@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from llama_runner.control.serving import InstanceActivity
-from llama_runner.control.values import Instance, Plan, ServedModel
+from llama_runner.control.values import EngineInfo, Instance, Plan, ServedModel
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.text import visible_controls
@@ -121,6 +121,10 @@ class ModelCard(QFrame):
     def profile(self) -> str | None:
         """The profile that the options start from; None for the model's own."""
         return self._options.profile
+
+    def show_engines(self, engines: Sequence[EngineInfo]) -> None:
+        """These can be chosen."""
+        self._options.show_engines(engines)
 
     def show_page(self, page: int) -> None:
         """Bring details, options or output to the front."""

@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
-from llama_runner.control.values import Instance, ServedModel
+from llama_runner.control.values import EngineInfo, Instance, ServedModel
 from llama_runner.core import format
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_actions import ModelActions
@@ -115,9 +115,10 @@ class Library(QWidget):
         """While files are being looked for."""
         self._refresh.setEnabled(not busy)
 
-    def show_files(self, files: Sequence[ServedModel]) -> None:
-        """These were found."""
+    def show_found(self, files: Sequence[ServedModel], engines: Sequence[EngineInfo]) -> None:
+        """These were found, and these can run them."""
         self._files = tuple(files)
+        self._card.show_engines(engines)
         self._show_rows()
         if self.table.current is None and self._files:
             loaded = {one.model for one in self._instances if one.state in RUNNING}

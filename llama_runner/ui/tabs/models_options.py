@@ -10,7 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from llama_runner.control.values import Plan, ServedModel
+from llama_runner.control.values import EngineInfo, Plan, ServedModel
 from llama_runner.core import format
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.load_options import FLAGS, NO_OPTIONS, LoadOptions
@@ -56,6 +56,7 @@ class OptionsPage(QWidget):
         self._workspace, self._shell = workspace, shell
         self._file: ServedModel | None = None
         self._files: Sequence[ServedModel] = ()
+        self._engines: tuple[EngineInfo, ...] = ()
         self._kept: dict[str, Entered] = {}
         self._options = NO_OPTIONS
         self._form: OptionsForm | None = None
@@ -170,12 +171,25 @@ class OptionsPage(QWidget):
         if self._form is None or self._file is None:
             return
         self._form.show_defaults(self._defaults(self._file))
-        self._form.offer(offers_for(self._file, self._files, self._workspace.settings.runtime.engines))
+        names = [one.name for one in self._engines]
+        self._form.offer(offers_for(self._file, self._files, names))
         self._profiles.refresh()
 
+    def show_engines(self, engines: Sequence[EngineInfo]) -> None:
+        """These can be chosen."""
+        self._engines = tuple(engines)
+        self._fill()
+
+    def _engine(self) -> EngineInfo | None:
+        """The one that would run it."""
+        wanted = self._options.engine or self._profiles.parameters.engine
+        return next((one for one in self._engines if one.name == wanted or (not wanted and one.used)), None)
+
     def _defaults(self, file: ServedModel) -> dict[str, str]:
-        own = self._profiles.parameters
+        own, engine = self._profiles.parameters, self._engine()
         known = {name: text for name in FLAGS if (text := option_text(getattr(own, name)))}
+        for name in engine.lacks if engine is not None else ():
+            known.setdefault(name, self.tr("not in this engine"))
         if file.context_length is not None:
             known.setdefault("context_length", format.count(file.context_length))
         return known
@@ -197,7 +211,9 @@ class OptionsPage(QWidget):
 
     def _edited(self) -> None:
         if self._form is not None:
-            self._options = self._form.options
+            engine, self._options = self._options.engine, self._form.options
+            if engine != self._options.engine:
+                self._fill()
         self._keep()
         self._profiles.refresh()
         self.edited.emit()

@@ -159,6 +159,11 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
             "This request goes round in circles.", "Look at the routes of each proxy it passes."
         )
     hops = {HOPS_HEADER: str(record.hops + 1)}
+    if call.native is not None and call.native.engine is upstream.engine:
+        one.out.start_over(call.native.writer(upstream.model_id))
+        said = {**call.native.document, "model": upstream.model_id}
+        url = upstream.base_url + call.native.path
+        return _Wire(url, {**_headers(upstream, call), **hops}, dump_json(said))
     document = {**document_of(call), "model": upstream.model_id}
     backend = bridge.backend_of(upstream, one.shared.http, one.shared.clock)
     if not bridge.is_needed(call, upstream.engine):

@@ -13,6 +13,7 @@ from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
 from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.host import ModelHost, OfferedModel
+from llama_runner.proxy.native import Native
 from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.records import RequestLog, RequestRecord
 
@@ -32,6 +33,7 @@ class Call:
         error_answer: For errors of ours.
         error_body: For errors of the engine.
         translated: The client spoke another dialect: `body` has fields that only llama-server knows.
+        native: What it said in that dialect, where servers may be asked in it too.
     """
 
     model: OfferedModel
@@ -42,6 +44,7 @@ class Call:
     error_answer: ErrorAnswer
     error_body: ErrorBody
     translated: bool = False
+    native: Native | None = None
 
 
 @dataclass(frozen=True, slots=True)

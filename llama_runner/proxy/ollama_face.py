@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from llama_runner.backends.base import StreamDecoder
+from llama_runner.backends.base import Engine, StreamDecoder
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import InvalidRequestError
@@ -25,8 +25,9 @@ from llama_runner.proxy.durations import keep_alive_s, nanoseconds
 from llama_runner.proxy.handlers import routed
 from llama_runner.proxy.host import ModelState, OfferedModel
 from llama_runner.proxy.infill import InfillDecoder
+from llama_runner.proxy.native import Native
 from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, unspoken
-from llama_runner.proxy.ollama_errors import engine_error, error_answer
+from llama_runner.proxy.ollama_errors import engine_error, error_answer, error_document
 from llama_runner.proxy.ollama_models import running_entry, shown, tag
 from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
@@ -224,7 +225,8 @@ class OllamaFace:
         # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
         usage: JsonValue = {"include_usage": True}
         whole = {"model": model.id, "stream": True, "stream_options": usage, **body}
-        call = _call(model, path, whole, streamed=streamed, writer=writer)
+        native = Native(Engine.OLLAMA, request.url.path, document, streamed, error_document)
+        call = _call(model, path, whole, streamed=streamed, writer=writer, native=native)
         return Relay(shared, call, request.url.path, keep_s=keep_alive_s(document.get("keep_alive")))
 
     async def _embedding_relay(
@@ -239,7 +241,8 @@ class OllamaFace:
             return BodyChanged(lambda data: json.dumps(change(record, parsed_answer(data))).encode())
 
         whole = {"model": model.id, **body}
-        call = _call(model, EMBEDDINGS.upstream, whole, streamed=False, writer=writer)
+        native = Native(Engine.OLLAMA, request.url.path, document, False, error_document)
+        call = _call(model, EMBEDDINGS.upstream, whole, streamed=False, writer=writer, native=native)
         keep_s = keep_alive_s(document.get("keep_alive"))
         return Relay(self._shared, call, request.url.path, keep_s=keep_s)
 
@@ -251,6 +254,7 @@ def _call(
     *,
     streamed: bool,
     writer: Callable[[RequestRecord], AnswerWriter],
+    native: Native,
 ) -> Call:
     return Call(
         model=model,
@@ -261,6 +265,7 @@ def _call(
         error_answer=error_answer,
         error_body=engine_error,
         translated=True,
+        native=native,
     )
 
 

@@ -233,6 +233,9 @@ async def test_an_ollama_client_uses_servers_of_any_dialect(
         sent = engines[engine].last("").body
         # What only llama-server knows is not for others.
         assert ("repeat_last_n" in sent) == (engine is Engine.LLAMA_SERVER)
+        if engine is Engine.OLLAMA:
+            # Its own dialect goes through as it is.
+            assert sent == {**body, "model": "big", "options": options}
 
 
 async def test_a_server_that_may_be_another_one_gets_no_prompt(tmp_path: Path, server: Metronome) -> None:

@@ -141,6 +141,9 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     runtime_dir.chmod(0o700)
     patch.setenv("XDG_RUNTIME_DIR", str(runtime_dir))
     patch.setenv("LLAMA_RUNNER_HOME", str(tmp_path_factory.mktemp("home-of-all")))
+    # Whoever runs the tests may have models of other programs.
+    for variable in ("HF_HUB_CACHE", "OLLAMA_MODELS"):
+        patch.setenv(variable, str(tmp_path_factory.mktemp("no-models")))
     if sys.platform != "win32":
         # Started by the first process pool and kept by Python itself; started here it belongs to no test.
         multiprocessing.resource_tracker.ensure_running()

@@ -1,5 +1,6 @@
 """Which model a request means."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from llama_runner.proxy.host import ModelHost, ModelState, OfferedModel
 # Names are looked up, never resolved: a longer one is no name of ours (H17).
 MAX_NAME_CHARS: Final = 512
 _OLLAMA_TAG: Final = ":latest"
+_NOT_IN_IDS: Final = re.compile(r"[^\w.+@-]+")
 
 
 async def find_model(host: ModelHost, wanted: JsonValue) -> OfferedModel:
@@ -55,5 +57,7 @@ def named(offered: Sequence[OfferedModel], wanted: str) -> OfferedModel | None:
     if len(wanted) > MAX_NAME_CHARS:
         return None
     exact = next((model for model in offered if model.id == wanted), None)
+    # Ollama's own models keep their names here but for what no id may hold: llama3.2:3b is llama3.2-3b.
     folded = wanted.removesuffix(_OLLAMA_TAG).casefold()
-    return exact or next((model for model in offered if model.id.casefold() == folded), None)
+    known = (folded, _NOT_IN_IDS.sub("-", folded))
+    return exact or next((model for model in offered if model.id.casefold() in known), None)

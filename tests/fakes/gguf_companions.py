@@ -1,12 +1,16 @@
-"""What goes with `write_tiny_llama`: a random projector that lets it take pictures, a random LoRA adapter.
+"""What goes with `write_tiny_llama`: a projector for pictures, a LoRA adapter, and the same in two parts.
 
-The real engine loads both; what the model says about a picture is noise, but not the noise it says without.
+The real engine loads them; what the model says about a picture is noise, but not the noise it says without.
 """
 
+import struct
 from pathlib import Path
 
 import gguf
 import numpy as np
+
+from llama_runner.runtime.gguf_format import SCALAR_BYTES
+from tests.fakes.gguf_files import ARRAY, I32, STRING, U16, header, key, tensor
 
 # The width of the tiny llama; a projector's tokens must have the same.
 WIDTH = 64
@@ -51,6 +55,66 @@ def write_tiny_adapter(path: Path, *, base_model: str = "tiny", seed: int = 0) -
                 values = rng.normal(0, 1, shape).astype(np.float32)
                 writer.add_tensor(f"blk.{layer}.{part}.weight.{end}", values)
     return _write(writer, path)
+
+
+def split_in_two(whole: Path, folder: Path, stem: str) -> Path:
+    """The model in `whole` as two files, cut as llama.cpp's own tool cuts; returns the first."""
+    data = whole.read_bytes()
+    n_tensors, n_keys = struct.unpack_from("<QQ", data, 8)
+    keys_end = 24
+    for _ in range(n_keys):
+        keys_end = _after_key(data, keys_end)
+    infos, at = [], keys_end
+    for _ in range(n_tensors):
+        info, at = _tensor_info(data, at)
+        infos.append(info)
+    blob = data[-(-at // 32) * 32 :]
+    half = n_tensors // 2
+    paths = [folder / f"{stem}-{number:05d}-of-00002.gguf" for number in (1, 2)]
+    for number, part in enumerate((infos[:half], infos[half:])):
+        more = [
+            key("split.no", U16, number),
+            key("split.count", U16, 2),
+            key("split.tensors.count", I32, n_tensors),
+        ]
+        start = part[0][3]
+        end = infos[half][3] if number == 0 else len(blob)
+        tensors = [tensor(name, shape, kind, offset - start) for name, shape, kind, offset in part]
+        kept = [data[24:keys_end]] if number == 0 else []
+        count = len(more) + (n_keys if number == 0 else 0)
+        paths[number].write_bytes(header([*kept, *more], tensors, n_keys=count, data=blob[start:end]))
+    return paths[0]
+
+
+def _after_text(data: bytes, at: int) -> int:
+    (length,) = struct.unpack_from("<Q", data, at)
+    return at + 8 + int(length)
+
+
+def _after_key(data: bytes, at: int) -> int:
+    at = _after_text(data, at)
+    (kind,) = struct.unpack_from("<I", data, at)
+    at += 4
+    if kind == STRING:
+        return _after_text(data, at)
+    if kind != ARRAY:
+        return at + SCALAR_BYTES[kind]
+    inner, count = struct.unpack_from("<IQ", data, at)
+    at += 12
+    if inner != STRING:
+        return at + int(count) * SCALAR_BYTES[inner]
+    for _ in range(count):
+        at = _after_text(data, at)
+    return at
+
+
+def _tensor_info(data: bytes, at: int) -> tuple[tuple[str, tuple[int, ...], int, int], int]:
+    end = _after_text(data, at)
+    name = data[at + 8 : end].decode()
+    (n_dimensions,) = struct.unpack_from("<I", data, end)
+    shape = struct.unpack_from(f"<{n_dimensions}Q", data, end + 4)
+    kind, offset = struct.unpack_from("<IQ", data, end + 4 + 8 * n_dimensions)
+    return (name, shape, kind, offset), end + 4 + 8 * n_dimensions + 12
 
 
 def _add_projector_tensors(writer: gguf.GGUFWriter, rng: np.random.Generator) -> None:

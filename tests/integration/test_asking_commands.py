@@ -176,9 +176,9 @@ def test_one_model_is_described(ollama: Metronome) -> None:
     assert (error["kind"], error["hint"]) == ("not_found", "Did you mean qwen3:8b?")
 
 
-def test_a_model_without_a_server_is_a_usage_error() -> None:
-    error = document("models", "--model", "x", code=ExitCode.USAGE)["error"]
-    assert "--server" in error["hint"]
+def test_a_model_that_is_not_here_is_not_found() -> None:
+    error = document("models", "--model", "x", code=ExitCode.FAILED)["error"]
+    assert error["kind"] == "not_found"
 
 
 # --- embed and tokens ---

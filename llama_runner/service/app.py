@@ -132,7 +132,7 @@ def only_service_of(home: Home) -> Iterator[None]:
 async def _serve(
     home: Home, options: ServiceOptions, state: ServiceState, on_ready: Callable[[str, ProxyUrls], None]
 ) -> None:
-    config = LiveConfig(home, options.overrides, on_problem=state.notice)
+    config = LiveConfig(home, options.overrides, notices=state)
     settings = config.app().service
     host, port = options.control or (settings.control_host, settings.control_port)
 

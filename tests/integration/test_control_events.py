@@ -192,6 +192,10 @@ async def test_a_change_of_the_files_restarts_nothing_that_runs(service: Service
             }
         )
         assert await same()
+        waiting = "Changed for the next start of the service: service.control_port."
+        assert (await client.health()).notices == (waiting,)
+        await client.change_settings({"service.control_port": 8035})
+        assert (await client.health()).notices == ()
         write_models(service.home, tiny, {**OPTIONS, "context_length": 512})
         await client.reload()
         assert await same()
@@ -209,6 +213,10 @@ async def test_a_change_of_the_files_restarts_nothing_that_runs(service: Service
         assert {one.severity for one in problems} >= {"error"}
         assert await answers(service.ready["openai"])
         write_models(service.home, tiny, OPTIONS)
+        async with asyncio.timeout(LIMIT_S):
+            # The proxy looks at the models every two seconds at most.
+            while (await ask(service)).status_code == 404:
+                pass
         assert (await ask(service)).status_code == 200
         assert await same()
 

@@ -301,11 +301,13 @@ class RuntimeManager:
             ending = current is not None and (current.state in _LOADABLE_AGAIN or current.leaving)
             if current is not None and ending:
                 ending = await current.left()
-            if current is not None and not ending and not reload:
+            as_it_is = profile is None and options == NO_OPTIONS and not reload
+            if current is not None and not ending and as_it_is:
                 return current
+            # What cannot be is said also to who joins a model that is loaded in another way.
             wanted = await self.library.wanted(model_id, options, profile)
             if current is not None and not ending:
-                if self._room.has(current, wanted):
+                if not reload or self._room.has(current, wanted):
                     return current
                 # Who works with it finishes; who asks for it from here on waits for the new one.
                 await current.drained()

@@ -84,7 +84,7 @@ async def _check_home(home: Home, *, demo: bool, env: Mapping[str, str], platfor
         checks.check_models(
             models_folder(config.runtime, home, platform),
             configured=config.runtime.models_dir.on(platform),
-            models=find_models(config, models.value, home, include_demo=demo).models,
+            models=find_models(config, models.value, home, include_demo=demo, env=env).models,
         ),
     ]
 

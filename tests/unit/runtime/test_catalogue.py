@@ -1,9 +1,13 @@
+import json
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llama_runner.control.values import to_json
 from llama_runner.core.errors import ModelFileError, NotFoundError
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home, create_folders, home_at
@@ -22,6 +26,8 @@ from llama_runner.runtime.catalogue import (
     find_models,
     models_folder,
 )
+from llama_runner.runtime.header_cache import HeaderCache
+from llama_runner.service.views import model_list_view
 from tests.fakes.gguf_files import STRING, U32, good_file, header, key
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders are set for Linux")
@@ -227,3 +233,164 @@ def test_ids_are_safe_as_alias_and_in_a_path(name: str, expected: str | None) ->
     assert not made.startswith("-")
     if expected is not None:
         assert made == expected
+
+
+# --- parts -------------------------------------------------------------------------------------------------
+
+
+def _parts(root: Path, count: int, *, stem: str = "big") -> list[Path]:
+    content = good_file(key("split.count", U32, count))
+    return [_put(root / f"{stem}-{n:05d}-of-{count:05d}.gguf", content) for n in range(1, count + 1)]
+
+
+def test_g15_weights_and_tensors_of_all_parts_are_counted(root: Path) -> None:
+    _parts(root, 3)
+    (model,) = _find(root).models
+    assert model.header is not None
+    assert (model.header.parameter_count, model.header.n_tensors) == (3 * 128, 3)
+    assert model.header.split_count == 3
+
+
+def test_g15_a_part_that_is_cut_short_is_named(root: Path) -> None:
+    _, second, _ = _parts(root, 3)
+    second.write_bytes(second.read_bytes()[:-100])
+    (model,) = _find(root).models
+    assert "big-00002-of-00003.gguf is incomplete" in (model.problem or "")
+
+
+def test_g15_whoever_names_a_later_part_gets_the_first(root: Path) -> None:
+    first, _, third = _parts(root, 3)
+    named = ModelsConfig(models={"mine": ModelEntry(path=str(third))})
+    (model,) = _find(root, named).models
+    assert (model.id, model.path, model.problem) == ("mine", first, None)
+
+
+def test_g15_parts_with_a_suffix_in_capitals_belong_together(root: Path) -> None:
+    for path in _parts(root, 2):
+        path.rename(path.with_suffix(".GGUF"))
+    (model,) = _find(root).models
+    assert model.problem is None
+
+
+def test_g15_two_split_models_side_by_side_are_two(root: Path) -> None:
+    _parts(root, 2, stem="one")
+    _parts(root, 3, stem="two")
+    assert _ids(_find(root)) == ["one", "two"]
+
+
+# --- bounds ------------------------------------------------------------------------------------------------
+
+
+def test_g16_a_file_that_vanishes_during_the_scan_is_a_problem_of_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed = _put(root / "a.gguf")
+    _put(root / "b.gguf")
+    files = folders.FolderScan.files
+
+    def racing(scan: folders.FolderScan, folder: Path | None = None) -> Iterator[Path]:
+        found = list(files(scan, folder))
+        doomed.unlink(missing_ok=True)
+        return iter(found)
+
+    monkeypatch.setattr(folders.FolderScan, "files", racing)
+    gone, fine = _find(root).models
+    assert "no file" in (gone.problem or "")
+    assert fine.problem is None
+
+
+def test_g16_a_file_that_grows_or_shrinks_is_seen_anew(root: Path) -> None:
+    path, cache = _put(root / "m.gguf"), HeaderCache()
+
+    def size() -> tuple[int | None, str | None]:
+        config, home = _config(root), _home(root)
+        (model,) = find_models(config, ModelsConfig(), home, include_demo=False, headers=cache, env={}).models
+        return model.size_bytes, model.problem
+
+    whole = len(good_file())
+    assert size() == (whole, None)
+    path.write_bytes(good_file() + b"more")
+    assert size() == (whole + 4, None)
+    path.write_bytes(good_file()[:-300])
+    shrunk, problem = size()
+    assert shrunk == whole - 300
+    assert "incomplete" in (problem or "")
+
+
+def test_g16_headers_that_take_too_long_are_read_the_next_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        _put(root / f"m{number}.gguf")
+    monkeypatch.setattr(catalogue, "_MAX_READING_S", -1.0)
+    found = _find(root)
+    assert found.models == ()
+    assert "3 files were not read yet" in found.problems[0]
+    monkeypatch.undo()
+    assert len(_find(root).models) == 3
+    # What is known costs no reading, so it is listed however little time there is.
+    monkeypatch.setattr(catalogue, "_MAX_READING_S", -1.0)
+    assert len(_find(root).models) == 3
+
+
+def test_the_second_list_reads_no_header(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        _put(root / f"m{number}.gguf")
+    first = _find(root)
+
+    def unwanted(path: Path) -> object:
+        raise AssertionError(f"{path} was read again")
+
+    monkeypatch.setattr("llama_runner.runtime.header_cache.read_gguf", unwanted)
+    assert _find(root) == first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_no_text_can_be_listed_and_sent(root: Path) -> None:
+    _put(root / os.fsdecode(b"\xff\xfe.gguf"))
+    _put(root / "\x1b[31mred.gguf", b"<html>")
+    found = _find(root)
+    document = to_json(model_list_view(found))
+    json.dumps(document, ensure_ascii=False).encode("utf-8")
+    assert all("\x1b" not in model["id"] + str(model["problem"]) for model in document["models"])
+
+
+# --- what goes together ------------------------------------------------------------------------------------
+
+
+def test_projectors_and_adapters_are_found_with_their_models(root: Path) -> None:
+    _put(root / "seeing" / "seeing-Q4_0.gguf")
+    _put(root / "seeing" / "mmproj-F16.gguf", header([key("general.architecture", STRING, "clip")]))
+    _put(root / "plain" / "plain.gguf")
+    lora = [key("general.type", STRING, "adapter"), key("general.architecture", STRING, "llama")]
+    _put(root / "plain" / "style.gguf", header(lora))
+    plain, seeing = _find(root).models
+    assert seeing.projector is not None
+    assert seeing.projector.path.name == "mmproj-F16.gguf"
+    assert seeing.header is not None and "vision" in seeing.header.capabilities
+    assert plain.projector is None
+    assert plain.header is not None and "vision" not in plain.header.capabilities
+    assert [one.path.name for one in plain.adapters] == ["style.gguf"]
+    assert seeing.adapters == ()
+
+
+def test_the_card_of_a_model_is_what_the_header_says(root: Path) -> None:
+    _put(
+        root / "seeing" / "seeing-Q4_0.gguf",
+        good_file(
+            key("general.license", STRING, "mit"),
+            key("general.basename", STRING, "Seeing"),
+            key("general.name", STRING, "twice"),
+        ),
+    )
+    _put(root / "seeing" / "mmproj-F16.gguf", header([key("general.architecture", STRING, "clip")]))
+    (card,) = model_list_view(replace(_find(root), room_bytes=1 << 30)).models
+    assert (card.id, card.name, card.origin) == ("seeing-Q4_0", "Tiny", "models folder")
+    assert (card.license, card.base_name, card.parts) == ("mit", "Seeing", 1)
+    assert card.capabilities == ("completion", "vision")
+    assert card.projector == str(root / "seeing" / "mmproj-F16.gguf")
+    assert (card.fit, card.room_bytes) == ("fits", 1 << 30)
+    assert card.need_bytes
+    assert "twice" in card.warnings[0]
+    (unknown,) = model_list_view(_find(root)).models
+    assert (unknown.fit, unknown.need_bytes) == (None, None)

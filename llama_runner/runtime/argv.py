@@ -72,7 +72,7 @@ class Launch:
 
 
 def wanted_options(asked: LoadOptions, model: ModelFile) -> LoadOptions:
-    """What was asked for, else the model's own entry; a model made for embeddings serves them.
+    """What was asked for, else the model's own entry; a model made for embeddings or ranking serves them.
 
     Such a model needs each text in one batch: without that llama-server refuses a longer one.
     """
@@ -81,7 +81,8 @@ def wanted_options(asked: LoadOptions, model: ModelFile) -> LoadOptions:
     if header is None or "embedding" not in header.capabilities or chosen.embedding is not None:
         return chosen
     longest = min(chosen.context_length or header.context_length or MAX_BATCH, MAX_BATCH)
-    usual = LoadOptions(embedding=True, batch_size=longest, ubatch_size=longest)
+    ranks = True if "rerank" in header.capabilities else None
+    usual = LoadOptions(embedding=True, batch_size=longest, ubatch_size=longest, rerank=ranks)
     return usual.model_copy(update=chosen.model_dump(exclude_none=True))
 
 

@@ -1,12 +1,12 @@
 """The models of this machine with what a person wrote down about them: found, resolved, profiles kept."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from llama_runner.core.config import load_models_config, save_models_config
-from llama_runner.core.errors import ConfigError
+from llama_runner.core.errors import ConfigError, LlamaRunnerError
 from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
@@ -20,8 +20,9 @@ from llama_runner.runtime.catalogue import (
     models_folder,
 )
 from llama_runner.runtime.engines import engine_name
+from llama_runner.runtime.pairing import Companion
 from llama_runner.runtime.profiles import ModelProfiles, entry_of, profiles_of
-from llama_runner.runtime.wanted import Surrounding, Wanted, choose_profile, resolve
+from llama_runner.runtime.wanted import Surrounding, Wanted, choose_profile, chosen_projector, resolve
 
 
 class ModelLibrary:
@@ -140,18 +141,48 @@ class ModelLibrary:
         if not found.models and not self._demo:
             # Nothing of the user's own: better the demo model, where it is installed, than an empty list.
             found = look(include_demo=True)
-        return replace(found, models=tuple(map(self._as_served, found.models)))
+        return replace(found, models=tuple(self._as_served(named, model) for model in found.models))
 
-    def _as_served(self, model: ModelFile) -> ModelFile:
-        """The model without tool calls, where its engine is said to make none."""
-        engines = self._config().runtime.engines
-        if model.header is None or not any(one.supports_tools is False for one in engines.values()):
+    def _as_served(self, config: ModelsConfig, model: ModelFile) -> ModelFile:
+        """The model with what it can do as it is loaded when nobody says otherwise."""
+        if model.header is None:
             return model
-        found = entry_of(self._models_config(), model, self._root)
+        found = entry_of(config, model, self._root) if model.origin == "configured" else None
         _, profile = choose_profile(model, found[1] if found else None, None)
         chosen = model.parameters.model_copy(update=profile.model_dump(exclude_none=True))
-        engine = engines.get(engine_name(self._config().runtime, chosen, demo=self._demo))
+        model = self._seeing(model, chosen)
+        runtime = self._config().runtime
+        engine = runtime.engines.get(engine_name(runtime, chosen, demo=self._demo))
         if engine is None or engine.supports_tools is not False:
             return model
-        capabilities = tuple(one for one in model.header.capabilities if one != "tools")
-        return replace(model, header=replace(model.header, capabilities=capabilities))
+        return with_capabilities(model, leave_out=("tools",))
+
+    def _seeing(self, model: ModelFile, chosen: LoadOptions) -> ModelFile:
+        """The model with the projector that its options choose, where they choose one."""
+        own = model.projector
+        if chosen.projector is None or (own is not None and chosen.projector == str(own.path)):
+            return model
+        blind = with_capabilities(model, leave_out=own.header.capabilities if own else ())
+        blind = replace(blind, projector=None)
+        if chosen.projector == "none":
+            return blind
+        around = Surrounding(catalogue=ModelCatalogue(()), folders=(self._root,))
+        try:
+            path = chosen_projector(chosen, model, around)
+            other = Companion(path, self._headers.read(path)) if path is not None else None
+        except LlamaRunnerError:
+            # Said when it is loaded.
+            return blind
+        if other is None:
+            return blind
+        return replace(with_capabilities(blind, add=other.header.capabilities), projector=other)
+
+
+def with_capabilities(
+    model: ModelFile, *, add: Sequence[str] = (), leave_out: Sequence[str] = ()
+) -> ModelFile:
+    """The model with more or less that it can do; one whose header is not known can do nothing anyway."""
+    if model.header is None:
+        return model
+    kept = [one for one in model.header.capabilities if one not in leave_out]
+    return replace(model, header=replace(model.header, capabilities=tuple(dict.fromkeys([*kept, *add]))))

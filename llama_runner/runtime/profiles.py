@@ -1,7 +1,7 @@
 """A model's named ways to be loaded, as models_config.json keeps them. Pure: settings in, settings out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,13 +40,14 @@ def entry_of(config: ModelsConfig, model: ModelFile, root: Path) -> tuple[str, M
     Args:
         root: The models folder, where entries' paths begin.
     """
-    same_file = [
-        (name, entry)
-        for name, entry in config.models.items()
-        if _resolved(root / entry.path) == _resolved(model.path)
-    ]
-    named = [(name, entry) for name, entry in same_file if clean_id(name) == model.id]
-    return next(iter(named or same_file), None)
+    path = _resolved(model.path)
+
+    def of_file(names: Iterable[str]) -> str | None:
+        return next((name for name in names if _resolved(root / config.models[name].path) == path), None)
+
+    # Nearly always its own: looking at the paths of all others takes time.
+    name = of_file(name for name in config.models if clean_id(name) == model.id) or of_file(config.models)
+    return None if name is None else (name, config.models[name])
 
 
 def profiles_of(model: ModelFile, entry: ModelEntry | None) -> ModelProfiles:

@@ -75,7 +75,7 @@ def resolve(model: ModelFile, asked: LoadOptions, profile: str | None, around: S
         changes["draft_model"] = str(draft.path)
         # Without a kind the engine loads the draft and never asks it.
         changes["speculation"] = options.speculation or "draft-simple"
-    projector = _projector(options, model, around)
+    projector = chosen_projector(options, model, around)
     changes["projector"] = None if projector is None else str(projector)
     adapters = [(_file(split_scale(one)[0], "adapter", model, around), one) for one in options.loras or ()]
     if adapters:
@@ -121,7 +121,8 @@ def _draft(options: LoadOptions, model: ModelFile, around: Surrounding) -> Model
     return known
 
 
-def _projector(options: LoadOptions, model: ModelFile, around: Surrounding) -> Path | None:
+def chosen_projector(options: LoadOptions, model: ModelFile, around: Surrounding) -> Path | None:
+    """The projector that the options name, else the model's own; None for none. Raises as `resolve`."""
     if options.projector == "none":
         return None
     if options.projector is None:

@@ -117,7 +117,8 @@ def test_what_was_asked_for_wins_over_the_models_own_entry() -> None:
 
 def test_a_model_made_for_embeddings_serves_them() -> None:
     found = wanted_options(LoadOptions(), _model(capabilities=("embedding",)))
-    assert (found.embedding, found.batch_size, found.ubatch_size) == (True, 4096, 4096)
+    assert (found.embedding, found.batch_size, found.ubatch_size, found.rerank) == (True, 4096, 4096, None)
+    assert wanted_options(LoadOptions(), _model(capabilities=("embedding", "rerank"))).rerank is True
     assert (
         wanted_options(LoadOptions(embedding=False), _model(capabilities=("embedding",))).batch_size is None
     )

@@ -12,6 +12,7 @@ from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.settings import AppConfig, ModelStores, NamedEngine, RuntimeSettings
 from llama_runner.runtime.library import ModelLibrary
+from tests.fakes.gguf_companions import write_tiny_projector
 from tests.fakes.gguf_files import STRING, good_file, key
 
 TOOLS = "{% if tools %}{{ tools }}{% endif %}"
@@ -77,6 +78,30 @@ async def test_c2_a_file_of_a_newer_version_is_only_read(home: Home) -> None:
 async def test_there_is_nothing_to_say_about_a_model_that_is_not_there(home: Home) -> None:
     with pytest.raises(NotFoundError, match="no model x"):
         await library(home).profiles("x")
+
+
+async def test_a_profile_decides_whether_a_model_sees(home: Home) -> None:
+    folder = home.data_dir / "models"
+    write_tiny_projector(folder / "mmproj-m.gguf")
+    write_tiny_projector(folder / "other.gguf")
+    books = library(home)
+
+    async def sees() -> tuple[bool, str | None]:
+        (model,) = (await books.models()).models
+        assert model.header is not None
+        return "vision" in model.header.capabilities, model.projector.path.name if model.projector else None
+
+    async def choose(projector: str) -> None:
+        await books.save_profile("m", "p", LoadOptions(projector=projector))
+        await books.set_default_profile("m", "p")
+
+    assert await sees() == (True, "mmproj-m.gguf")
+    await choose("none")
+    assert await sees() == (False, None)
+    await choose("other.gguf")
+    assert await sees() == (True, "other.gguf")
+    await choose("gone.gguf")
+    assert await sees() == (False, None)
 
 
 async def test_an_engine_that_calls_no_tools_serves_models_without(home: Home) -> None:

@@ -33,6 +33,7 @@ PROMPT: Final = "Write a Python function that adds two numbers, and explain it i
 DOCS: Final = {
     "dark-1280x720-*-chat-done.png": "chat-dark.png",
     "light-1280x720-*-stress-done.png": "stress-light.png",
+    "light-1280x720-??-models-options-entered.png": "models-light.png",
     "dark-1280x720-??-monitor.png": "monitor-dark.png",
     "light-1280x720-??-discovery-favourite.png": "discovery-light.png",
 }

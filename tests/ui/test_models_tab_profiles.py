@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPlainTextEdit,
     QPushButton,
+    QSplitter,
     QWidget,
 )
 
@@ -20,6 +21,7 @@ from llama_runner.core.config import load_app_config, load_models_config, save_a
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.core.paths import create_folders, home_at
+from llama_runner.ui.main_window import MainWindow
 from llama_runner.ui.tabs.models import ModelsTab
 from llama_runner.ui.tabs.models_form import OptionsForm
 from llama_runner.ui.widgets.facts import FactList
@@ -28,7 +30,7 @@ from llama_runner.ui.widgets.tables import DataTable
 from tests.fakes.gguf_files import write_tiny_llama
 from tests.ui.tab_support import Stage, run, stage, until
 from tests.ui.test_models_tab_serving import LOAD_S, button, choose, column, go_to, named, text_of
-from tests.ui.window_support import cells
+from tests.ui.window_support import cells, use_window
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +249,29 @@ def test_other_names_and_where_they_lead_are_shown(profiled: Path) -> None:
             assert on.shell.errors == []
 
     run(scenario())
+
+
+def test_a_splitter_stays_where_a_person_put_it(profiled: Path) -> None:
+    """Closed and opened again, the library is as wide as it was left."""
+    sizes: list[list[int]] = []
+
+    async def move(window: MainWindow) -> None:
+        halves = await splitter(window)
+        halves.setSizes([halves.width() - 360, 360])
+        sizes.append(halves.sizes())
+
+    async def look(window: MainWindow) -> None:
+        sizes.append((await splitter(window)).sizes())
+
+    assert use_window(profiled, move) == 0
+    assert use_window(profiled, look) == 0
+    assert sizes[0] == sizes[1]
+
+
+async def splitter(window: MainWindow) -> QSplitter:
+    window.open_tab("models")
+    found = window.findChild(QSplitter, "models-library")
+    assert found is not None
+    # The library comes to the front when its files are listed, and gets its width then.
+    await until(lambda: found.isVisible() and sum(found.sizes()) > window.width() / 2, timeout_s=LOAD_S)
+    return found

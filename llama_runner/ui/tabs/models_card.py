@@ -71,6 +71,7 @@ class ModelCard(QFrame):
         head.addWidget(self._state)
         self._pages = QTabWidget()
         self._pages.setDocumentMode(True)
+        self._pages.tabBar().setDrawBase(False)
         self._pages.setAccessibleName(self.tr("About the chosen model"))
         self._pages.tabBar().setAccessibleName(self.tr("Details, options or output"))
         self._pages.addTab(self._details_page(), self.tr("Details"))

@@ -1,5 +1,7 @@
 """The columns of the table of models: what compares files first, what changes while they run after it."""
 
+from typing import Final
+
 from PySide6.QtCore import QCoreApplication
 
 from llama_runner.core import format
@@ -17,6 +19,9 @@ from llama_runner.ui.tabs.models_rows import (
 )
 from llama_runner.ui.theme import Theme
 from llama_runner.ui.widgets.tables import Column
+
+# Names of models differ at their ends.
+NAME_PX: Final = 210
 
 
 def _tr(text: str) -> str:
@@ -41,6 +46,7 @@ def _name_columns(theme: Theme) -> tuple[Column[ModelLine], ...]:
             lambda line: line.file.id,
             cell_hint=lambda line: line.file.path,
             stretch=True,
+            width_px=NAME_PX,
         ),
         Column(
             _tr("Fit"),

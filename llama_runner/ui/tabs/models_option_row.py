@@ -22,6 +22,7 @@ from llama_runner.ui.widgets.label import PlainLabel
 FIELD_CHARS: Final = 17
 # Names of files; still cut, but told apart.
 TEXT_FIELD_CHARS: Final = 26
+TITLE_CHARS: Final = 34
 OFFER_CHARS: Final = 80
 NUMBERS: Final = (Kind.INTEGER, Kind.NUMBER, Kind.NUMBERS)
 
@@ -146,6 +147,8 @@ class OptionRow(QWidget):
         title.setBuddy(self._control)
         title.setToolTip(tooltip(hint))
         title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        # In a wide window the field stays near what it is called.
+        title.setMaximumWidth(self.fontMetrics().averageCharWidth() * TITLE_CHARS)
         self._pick.hide()
         keep = self._back.sizePolicy()
         # Rows do not jump when something is entered.
@@ -159,8 +162,9 @@ class OptionRow(QWidget):
         grid.addWidget(self._control, 0, 1)
         grid.addWidget(self._pick, 0, 2)
         grid.addWidget(self._back, 0, 3)
-        grid.addWidget(self._problem, 1, 0, 1, 4)
-        grid.setColumnStretch(0, 1)
+        grid.addWidget(self._problem, 1, 0, 1, 5)
+        grid.setColumnStretch(0, 1000)
+        grid.setColumnStretch(4, 1)
 
     @property
     def control(self) -> QWidget:

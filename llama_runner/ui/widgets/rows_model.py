@@ -40,7 +40,8 @@ class Column(Generic[R]):
         colour: Colour of a cell's text, None for the usual one.
         stretch: Takes what room is left.
         narrow: Holds nothing but a mark, and is as wide.
-        width_px: A fixed width, for what is painted and not written; None to fit the texts.
+        width_px: A fixed width, for what is painted and not written, or the least of a stretching column;
+            None to fit the texts.
     """
 
     title: str

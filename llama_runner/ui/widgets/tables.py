@@ -122,9 +122,9 @@ class DataTable(QTableView, Generic[R]):
         if not stretching:
             return
         taken = sum(self.columnWidth(n) for n in range(len(columns)) if n not in stretching)
-        width = max((self.viewport().width() - taken) // len(stretching), MIN_STRETCH_PX)
+        width = (self.viewport().width() - taken) // len(stretching)
         for number in stretching:
-            self.setColumnWidth(number, width)
+            self.setColumnWidth(number, max(width, columns[number].width_px or MIN_STRETCH_PX))
 
     def _add_copy_action(self) -> None:
         action = QAction(self.tr("Copy rows"), self)

@@ -21,7 +21,7 @@ from llama_runner.core.config import (
 )
 from llama_runner.core.editing import describe_setting
 from llama_runner.core.errors import RefusedError
-from llama_runner.core.fields import Section, all_settings
+from llama_runner.core.fields import Section, SettingInfo, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.service.endpoints import Call, Endpoint
@@ -75,11 +75,10 @@ class SettingsApi:
     async def _change(self, call: Call) -> SettingsChanged:
         wish: SettingsChange = call.body
         for key in wish.changes:
-            # I14: what starts a program or reads a folder is the user's to say, at this machine.
-            if describe_setting(key).is_path:
+            if _is_for_hands(describe_setting(key)):
                 raise RefusedError(
-                    f"{key} names a place on this machine and is not changed from here.",
-                    f"Use Settings in the window, or `llama-runner config set {key} PATH`.",
+                    f"{key} names a program, a file, a folder or a machine, and is not changed from here.",
+                    f"Use Settings in the window, or `llama-runner config set {key} VALUE`.",
                 )
         before, after = change_app_config(self.home, wish.changes)
         await self.follow(True)
@@ -90,7 +89,7 @@ class SettingsApi:
 def setting_schemas() -> dict[str, Any]:
     """What each setting that may be changed from here takes, as a JSON schema, by dotted name."""
     document = AppConfig.model_json_schema()
-    keys = {info.key for info in all_settings(AppConfig) if not info.is_path}
+    keys = {info.key for info in all_settings(AppConfig) if not _is_for_hands(info)}
 
     def within(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name, part in schema["properties"].items():
@@ -100,6 +99,14 @@ def setting_schemas() -> dict[str, Any]:
                 yield prefix + name, part
 
     return dict(within(document, ""))
+
+
+def _is_for_hands(info: SettingInfo) -> bool:
+    """Whether it says which programs are started, which files are read, or who gets a model's memory (I9, I14).
+
+    The person at this machine says so, not whoever has got hold of a browser's session.
+    """
+    return info.is_path or info.key == "runtime.rpc_workers"
 
 
 def _problem(path: Path, problem: Problem) -> SettingProblem:

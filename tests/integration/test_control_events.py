@@ -151,7 +151,7 @@ async def test_many_changes_in_a_row_end_in_the_newest_state(service: ServicePro
 
 
 async def test_settings_over_the_api_are_checked_and_take_no_paths(service: ServiceProcess) -> None:
-    """C5, I14, I16."""
+    """C5, I9, I14, I16."""
     async with control(service) as client:
         before = home_at(service.home).app_config_file.read_bytes()
         wrong: tuple[dict[str, Any], ...] = (
@@ -165,9 +165,13 @@ async def test_settings_over_the_api_are_checked_and_take_no_paths(service: Serv
         for bad in wrong:
             with pytest.raises(ConfigError):
                 await client.change_settings(bad)
-        for path in ("runtime.engine_path.linux", "runtime.models_dir.windows"):
+        for key, value in (
+            ("runtime.engine_path.linux", "/bin/sh"),
+            ("runtime.models_dir.windows", "C:\\"),
+            ("runtime.rpc_workers", ["10.0.0.1:50052"]),
+        ):
             with pytest.raises(RefusedError):
-                await client.change_settings({path: "/bin/sh"})
+                await client.change_settings({key: value})
         assert home_at(service.home).app_config_file.read_bytes() == before
 
 

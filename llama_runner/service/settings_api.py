@@ -102,7 +102,7 @@ def setting_schemas() -> dict[str, Any]:
 
 
 def _is_for_hands(info: SettingInfo) -> bool:
-    """Whether it says which programs are started, which files are read, or who gets a model's memory (I9, I14).
+    """Whether it says which programs start, which files are read, or who gets a model's memory (I9, I14).
 
     The person at this machine says so, not whoever has got hold of a browser's session.
     """

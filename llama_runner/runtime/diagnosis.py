@@ -8,7 +8,13 @@ from enum import StrEnum
 from typing import Final
 
 from llama_runner.core.text import visible_controls
-from llama_runner.system.processes import describe_exit, is_illegal_instruction, is_killed
+from llama_runner.system.processes import (
+    describe_exit,
+    is_illegal_instruction,
+    is_killed,
+    is_missing_library,
+    is_out_of_memory,
+)
 
 # Enough of an engine's line to recognise the cause; the whole line is in the log.
 _QUOTE_CHARS: Final = 300
@@ -91,7 +97,16 @@ _SIGNS: Final[tuple[tuple[Cause, tuple[str, ...]], ...]] = (
     ),
     (
         Cause.OPTION,
-        ("error: invalid argument", "the argument has been removed", "error while handling argument"),
+        (
+            "error: invalid argument",
+            "the argument has been removed",
+            "error while handling argument",
+            "requires flash_attn",
+            "failed to apply lora adapter",
+            "failed to load clip model",
+            "failed to load multimodal model",
+            "failed to load draft model",
+        ),
     ),
     (
         Cause.MODEL,
@@ -111,6 +126,8 @@ _CARD: Final = re.compile(
 )
 # F17, F18: no fault of the program that was to be started.
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+# The last of several errors; the first of them is the reason.
+_SAYS_NOTHING: Final = "exiting due to model loading error"
 # llama.cpp goes on after these.
 _NOT_FATAL: Final = ("retrying without pipeline parallelism",)
 _ERROR_MARKS: Final = (
@@ -134,7 +151,7 @@ _ADVICE: Final = {
     Cause.GPU_MEMORY: "Load it with fewer GPU layers or less context, or unload another model first.",
     Cause.INSTRUCTION: "Use a llama-server built for this processor (a generic CPU build).",
     Cause.MODEL: "Download the file again; if it is whole, this model needs a newer llama-server.",
-    Cause.OPTION: "Use another version of llama-server, or report this with its version.",
+    Cause.OPTION: "Change or leave out what it names; another version of llama-server may know it.",
     Cause.LIBRARY: "Reinstall llama-server with the libraries that belong beside it.",
     Cause.GPU_LOST: "Restart the computer or reload the GPU driver, or load with 0 GPU layers.",
     Cause.KILLED: "Free some memory or load it with a smaller context length, then load it again.",
@@ -159,11 +176,15 @@ def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: b
         return _failure(
             Cause.KILLED, f"The system ended llama-server {when} ({how}), most likely for want of memory"
         )
+    if is_missing_library(returncode, platform):
+        return _failure(Cause.LIBRARY, f"{_WHAT[Cause.LIBRARY]} {when} ({how})")
     for cause, signs in _SIGNS:
         line = _last_with(lines, signs)
         if line is not None:
             if cause is Cause.MEMORY and _CARD.search(line):
                 cause = Cause.GPU_MEMORY
+            if _SAYS_NOTHING in line:
+                line = next((one for one in lines if _level(one) == "E"), line)
             what = _WHAT[cause] if cause is Cause.MODEL else f"{_WHAT[cause]} {when}"
             return _failure(cause, f"{what} ({how}): {quote(line)}")
     said = _last_with(lines, _ERROR_MARKS) or next(
@@ -171,6 +192,8 @@ def diagnose(returncode: int, lines: Sequence[str], *, platform: str, loading: b
     )
     if said:
         return _failure(Cause.CRASH, f"llama-server ended {when} ({how}): {quote(said)}")
+    if is_out_of_memory(returncode, platform):
+        return _failure(Cause.MEMORY, f"{_WHAT[Cause.MEMORY]} {when} ({how})")
     cause = Cause.MUTE if loading and returncode > 0 else Cause.CRASH
     return _failure(cause, f"llama-server ended {when} ({how}) without saying why")
 
@@ -202,8 +225,13 @@ def _last_with(lines: Sequence[str], signs: Sequence[str]) -> str | None:
 
 def _is_chatter(line: str) -> bool:
     """A line of the engine's log that tells what goes well: never the reason of an end."""
+    return _level(line) in ("D", "I")
+
+
+def _level(line: str) -> str | None:
+    """How grave the engine means a line of its log to be, by its letter."""
     found = _LOG_PREFIX.match(line.strip())
-    return found is not None and found[1] in "DI"
+    return found[1] if found else None
 
 
 def quote(line: str) -> str:

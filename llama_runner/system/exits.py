@@ -21,6 +21,8 @@ _SHELL_SIGNAL_BASE: Final = 128
 _SIGILL: Final = 4
 _SIGKILL: Final = 9
 _NTSTATUS_ILLEGAL_INSTRUCTION: Final = 0xC000001D
+_NTSTATUS_NO_MEMORY: Final = 0xC0000017
+_NTSTATUS_LIBRARY: Final = frozenset({0xC0000135, 0xC0000139, 0xC0000142})
 
 
 def _signal_number(returncode: int, platform: str) -> int | None:
@@ -55,6 +57,16 @@ def is_illegal_instruction(returncode: int, platform: str) -> bool:
     if platform == "win32":
         return returncode & 0xFFFFFFFF == _NTSTATUS_ILLEGAL_INSTRUCTION
     return _signal_number(returncode, platform) == _SIGILL
+
+
+def is_missing_library(returncode: int, platform: str) -> bool:
+    """Whether Windows' loader did not find what the program needs; other loaders say so in words."""
+    return platform == "win32" and returncode & 0xFFFFFFFF in _NTSTATUS_LIBRARY
+
+
+def is_out_of_memory(returncode: int, platform: str) -> bool:
+    """Whether Windows had no memory for the program; other systems kill it, or it says so in words."""
+    return platform == "win32" and returncode & 0xFFFFFFFF == _NTSTATUS_NO_MEMORY
 
 
 def is_killed(returncode: int, platform: str) -> bool:

@@ -16,7 +16,13 @@ from typing import IO, Final
 import psutil
 
 from llama_runner.system.environment import scrubbed_environment, self_command
-from llama_runner.system.exits import describe_exit, is_illegal_instruction, is_killed
+from llama_runner.system.exits import (
+    describe_exit,
+    is_illegal_instruction,
+    is_killed,
+    is_missing_library,
+    is_out_of_memory,
+)
 from llama_runner.system.identity import (
     ListenerInfo,
     ProcessIdentity,
@@ -45,6 +51,8 @@ __all__ = (
     "identity",
     "is_illegal_instruction",
     "is_killed",
+    "is_missing_library",
+    "is_out_of_memory",
     "is_same",
     "listener_of",
     "listens_on",

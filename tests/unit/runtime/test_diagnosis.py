@@ -38,6 +38,19 @@ S = 1_000_000_000
         (1, ["gguf_init_from_file: invalid magic characters: 'abcd'"], Cause.MODEL),
         (1, ["E unknown model architecture: 'foo'"], Cause.MODEL),
         (1, ["error: invalid argument: --no-mmap"], Cause.OPTION),
+        (
+            1,
+            ["0.0.1 E llama_init_from_model: quantized V cache requires flash_attn to be enabled"],
+            Cause.OPTION,
+        ),
+        (
+            1,
+            [
+                "E llama_adapter_lora_init: failed to apply lora adapter: expect type 'adapter'",
+                "E srv llama_server: exiting due to model loading error",
+            ],
+            Cause.OPTION,
+        ),
         (127, ["llama-server: error while loading shared libraries: libggml.so: cannot open"], Cause.LIBRARY),
         (1, ["CUDA error: device lost"], Cause.GPU_LOST),
         (-4, [], Cause.INSTRUCTION),
@@ -55,6 +68,15 @@ def test_the_cause_is_read_from_code_and_last_words(returncode: int, lines: list
     assert found.message.endswith(".")
     assert "load" in found.message or cause is Cause.INSTRUCTION
     assert found.advice
+
+
+def test_the_first_of_several_errors_is_the_reason() -> None:
+    lines = [
+        "0.00.01 I load: all is well",
+        "0.00.02 E check: something is odd",
+        "0.00.03 E srv  llama_server: exiting due to model loading error",
+    ]
+    assert diagnose(1, lines, platform="linux", loading=True).message.endswith(": check: something is odd.")
 
 
 def test_the_stamp_of_a_log_line_is_not_quoted() -> None:
@@ -77,6 +99,25 @@ def test_windows_codes_are_named() -> None:
     found = diagnose(0xC0000135, [], platform="win32", loading=True)
     assert "a DLL is missing" in found.message
     assert diagnose(0xC000001D, [], platform="win32", loading=True).cause is Cause.INSTRUCTION
+
+
+@pytest.mark.parametrize(
+    ("returncode", "cause"),
+    [
+        (0xC0000135, Cause.LIBRARY),
+        (0xC0000139, Cause.LIBRARY),
+        (0xC0000142 - (1 << 32), Cause.LIBRARY),
+        (0xC0000017, Cause.MEMORY),
+        (0xC0000005, Cause.CRASH),
+    ],
+)
+def test_what_windows_says_by_number_alone_has_its_cause(returncode: int, cause: Cause) -> None:
+    found = diagnose(returncode, [], platform="win32", loading=False)
+    assert found.cause is cause
+    assert found.advice
+    assert (
+        diagnose(returncode, ["error: nothing of it"], platform="linux", loading=False).cause is Cause.CRASH
+    )
 
 
 def test_what_has_no_exit_code_is_explained_too() -> None:

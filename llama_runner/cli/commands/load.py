@@ -64,6 +64,8 @@ class LoadCommand:
                 instance = await client.pin(instance.id, True)
         out.document(instance)
         out.text(f"{instance.model} is ready at {instance.url} after {fmt.seconds(instance.load_s)}.")
+        if instance.note:
+            out.note(instance.note)
         if plan.loaded and not args.reload and (args.profile is not None or options != NO_OPTIONS):
             out.note("It was loaded already and stays as it is; --reload loads it as you say.")
         return ExitCode.DONE

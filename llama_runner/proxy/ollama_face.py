@@ -103,7 +103,9 @@ class OllamaFace:
 
     async def running(self, request: Request) -> ASGIApp:
         """GET /api/ps: what is in memory, the one that stays longest first."""
-        loaded = [m for m in await self._shared.host.offered() if m.state is ModelState.LOADED]
+        offered = await self._shared.host.offered()
+        # Once each, under its own name: a route is not in memory.
+        loaded = [m for m in offered if m.state is ModelState.LOADED and not m.steps]
         loaded.sort(key=lambda model: -(math.inf if model.idle_unload_s is None else model.idle_unload_s))
         now_s = self._shared.clock.utc().timestamp()
         return JSONResponse({"models": [running_entry(model, now_s) for model in loaded]})

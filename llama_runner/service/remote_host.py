@@ -6,6 +6,7 @@ A server that may not be the one a person knew is not asked at all: prompts are 
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ LOOK_EVERY_S: Final = 1.0
 # give up on a list after ten seconds.
 LIST_TTL_S: Final = 60.0
 FIRST_LIST_S: Final = 2.0
+_ELSEWHERE: Final = re.compile(r"@[^@\s]+:[0-9]+(:latest)?$")
 # Of a server that does not say what its models can: it will say so when it is asked.
 _UNKNOWN: Final = (COMPLETION, TOOLS, VISION)
 
@@ -132,7 +134,9 @@ class RemoteHost:
         if first:
             await asyncio.wait(first, timeout=FIRST_LIST_S)
         for record, one in lists:
-            found += [offered(model, record) for model in one.models]
+            # What is elsewhere again is not offered: two proxies would hand their names back and forth.
+            here = (model for model in one.models if not _ELSEWHERE.search(model.id))
+            found += [offered(model, record) for model in here]
         return found
 
     async def step(self, target: str) -> Step:

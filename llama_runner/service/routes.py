@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llama_runner.control.routes import Route, RouteList, RouteStep
 from llama_runner.core.errors import LlamaRunnerError, NotFoundError, UnsupportedError
-from llama_runner.core.settings import ProxySettings, RouteEntry
+from llama_runner.core.settings import ProxySettings
 from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.host import LOCAL, OfferedModel, Step, Upstream
 from llama_runner.proxy.routing import named
@@ -19,7 +19,7 @@ from llama_runner.service.remote_host import RemoteHost
 class RoutedHost:
     """Implements `proxy.host.ModelHost` over both.
 
-    A step without a server is a model of this machine; routes don't lead to routes.
+    A step without a server is a model of this machine, else another route, whose steps take its place.
 
     Attributes:
         breakers: Of the servers, as the proxy uses them.
@@ -41,9 +41,9 @@ class RoutedHost:
         remote = await self._remote.offered(settings.servers)
         known = {model.id: model for model in (*remote, *local)}
         routes = {
-            name: await self._route(name, entry, local, known)
-            for name, entry in settings.routes.items()
-            if entry.steps
+            name: await self._route(name, steps, known)
+            for name in settings.routes
+            if (steps := await self._steps(name, local))
         }
         return [
             *(model for model in local if model.id not in routes),
@@ -87,18 +87,16 @@ class RoutedHost:
         """Every route and where it leads."""
         settings, local = self._settings(), await self._local.offered()
         found = [
-            Route(name, tuple(map(self._view, await self._steps(entry, local))))
-            for name, entry in settings.routes.items()
+            Route(name, tuple(map(self._view, await self._steps(name, local)))) for name in settings.routes
         ]
         return RouteList(tuple(found), settings.servers)
 
     async def test(self, name: str) -> Route:
         """Ask every step of a route whether it could answer. Raises NotFoundError."""
-        entry = self._settings().routes.get(name)
-        if entry is None:
+        if name not in self._settings().routes:
             raise NotFoundError(f"There is no route {name[:100]!r}.", "See `routes list`.")
         local = await self._local.offered()
-        steps = await self._steps(entry, local)
+        steps = await self._steps(name, local)
         return Route(name, tuple(await asyncio.gather(*(self._tested(step, local) for step in steps))))
 
     async def _tested(self, step: Step, local: Sequence[OfferedModel]) -> RouteStep:
@@ -115,22 +113,28 @@ class RoutedHost:
         return RouteStep(step.target, step.where, passed_over=self.breakers.is_open(step.where))
 
     async def _route(
-        self,
-        name: str,
-        entry: RouteEntry,
-        local: Sequence[OfferedModel],
-        known: Mapping[str, OfferedModel],
+        self, name: str, steps: Sequence[Step], known: Mapping[str, OfferedModel]
     ) -> OfferedModel:
         """A route as a model: described as the first of its steps that is known."""
-        steps = await self._steps(entry, local)
         names = [f"{step.target.rpartition('@')[0]}@{step.where}" for step in steps]
         found = (known.get(step.target) or known.get(there) for step, there in zip(steps, names, strict=True))
         like = next(filter(None, found), OfferedModel(name, "", 0, 0.0, capabilities=("completion", "tools")))
         digest = hashlib.sha256(f"{name}\0{like.digest}".encode(errors="replace")).hexdigest()
-        return replace(like, id=name, digest=digest, steps=tuple(steps))
+        # How much fits is for whoever answers to say.
+        context = like.running_context if len(steps) == 1 else None
+        return replace(like, id=name, digest=digest, steps=tuple(steps), running_context=context)
 
-    async def _steps(self, entry: RouteEntry, local: Sequence[OfferedModel]) -> list[Step]:
-        return [await self._step(text, local) for text in entry.steps]
+    async def _steps(
+        self, name: str, local: Sequence[OfferedModel], above: tuple[str, ...] = ()
+    ) -> list[Step]:
+        """The steps of a route, with those of the routes that it leads to; a way back leads nowhere."""
+        routes, found = self._settings().routes, list[Step]()
+        for text in routes[name].steps:
+            if text not in routes or named(local, text) is not None:
+                found.append(await self._step(text, local))
+            elif text not in (name, *above):
+                found += await self._steps(text, local, (name, *above))
+        return found
 
     async def _step(self, text: str, local: Sequence[OfferedModel]) -> Step:
         here = named(local, text)
@@ -142,8 +146,7 @@ class RoutedHost:
         """Where a name leads, when something is to be done with one model."""
         if self._local.has(model_id):
             return Step(model_id)
-        entry = self._settings().routes.get(model_id)
-        if entry is not None and entry.steps:
-            steps = await self._steps(entry, await self._local.offered())
-            return next((step for step in steps if step.where == LOCAL), steps[0])
+        if model_id in self._settings().routes:
+            steps = await self._steps(model_id, await self._local.offered())
+            return next((step for step in steps if step.where == LOCAL), next(iter(steps), Step(model_id)))
         return await self._remote.step(model_id) if "@" in model_id else Step(model_id)

@@ -327,3 +327,25 @@ async def test_prompts_are_logged_only_when_a_person_wants_it_and_without_keys(
         assert "sk-0123456789abcdef" not in line
         assert "w8" in entry["answered"]
         assert os.name != "posix" or file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_route_may_lead_to_a_route_and_never_in_circles(tmp_path: Path, server: Metronome) -> None:
+    found = routes(gpt=["coder"], coder=["gpt", f"big@{server.url}"], nowhere=["nowhere"])
+    async with routed_proxy(tmp_path, known(server.url), routes=found) as proxy:
+        assert said((await proxy.chat("gpt", stream=True)).text) == WORDS
+        assert [one.name for one in (await proxy.host.routes()).routes if not one.steps] == ["nowhere"]
+        assert (await proxy.chat("nowhere")).status_code == 404
+
+
+async def test_what_another_proxy_has_from_elsewhere_is_not_offered(tmp_path: Path) -> None:
+    names = ("qwen", "qwen@q4_k_m", "qwen@10.0.0.1:1234", "qwen@10.0.0.1:1234:latest")
+    other = start_metronome(engine="openai-compatible", models=names)
+    try:
+        async with routed_proxy(tmp_path, known(other.url), servers=[other.url]) as proxy:
+            listed = [entry["id"] for entry in (await proxy.openai.get("/v1/models")).json()["data"]]
+            here = [name for name in listed if name.endswith(address(other.url))]
+            assert here == [f"qwen@{address(other.url)}", f"qwen@q4_k_m@{address(other.url)}"]
+            assert said((await proxy.chat(here[1], stream=True)).text) == WORDS
+            assert other.last("").body["model"] == "qwen@q4_k_m"
+    finally:
+        other.close()

@@ -100,16 +100,18 @@ class Door:
 
 
 @asynccontextmanager
-async def door(url: str, *, in_flight: int = 10, patience: Patience = PATIENCE) -> AsyncIterator[Door]:
+async def door(
+    url: str, *, in_flight: int = 10, patience: Patience = PATIENCE, ollama: bool = False
+) -> AsyncIterator[Door]:
     clock = SystemClock()
     listener = listen_tcp("127.0.0.1", 0)
     port = port_of_socket(listener)
     host, admission, requests = Host(url), Admission(clock=clock, max_in_flight=in_flight), RequestLog()
     host.loaded.set()
     async with open_http() as http, asyncio.TaskGroup() as group:
-        openai, _ = dialects(Relays(host, http, clock, admission, requests))
+        spoken = dialects(Relays(host, http, clock, admission, requests))[ollama]
         gate = RequestGate(
-            openai.app, allowed_hosts=lambda: loopback_hosts(port), token=None, spelling=openai.spelling
+            spoken.app, allowed_hosts=lambda: loopback_hosts(port), token=None, spelling=spoken.spelling
         )
         server = HttpServer(gate, listener, patience=patience)
         group.create_task(server.run_until_stopped())

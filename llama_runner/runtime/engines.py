@@ -1,11 +1,11 @@
 """Several llama-servers side by side: which one runs a model, and what each of them can do."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from llama_runner.core.consistency import BUILT_IN_ENGINES
 from llama_runner.core.errors import EngineError, NotFoundError
 from llama_runner.core.load_options import FLAGS, LoadOptions
 from llama_runner.core.settings import EnginePath, NamedEngine, RuntimeSettings
@@ -13,9 +13,7 @@ from llama_runner.core.text import visible_controls
 from llama_runner.runtime.engine import EngineChoice, EngineInfo, EngineProbes, demo_engine, find_engine
 
 # What the engine path, PATH and the demo package decide; and the demo engine whatever they say.
-DEFAULT: Final = "default"
-DEMO: Final = "demo"
-RESERVED: Final = (DEFAULT, DEMO)
+DEFAULT, DEMO = BUILT_IN_ENGINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,25 @@ def engine_name(settings: RuntimeSettings, options: LoadOptions, *, demo: bool =
 
 
 def choose_engine(
-    settings: RuntimeSettings, name: str, *, demo: bool = False, platform: str = sys.platform
+    settings: RuntimeSettings,
+    name: str,
+    *,
+    demo: bool = False,
+    env: Mapping[str, str] | None = None,
+    platform: str = sys.platform,
 ) -> EngineChoice:
     """The engine of that name.
+
+    Args:
+        demo: The usual one is the demo engine.
+        env: Says what PATH is; None takes this process's.
 
     Raises:
         NotFoundError: No engine has that name.
         EngineError: It is not there, or no program.
     """
     if name == DEFAULT:
-        return find_engine(settings, demo=demo, platform=platform)
+        return find_engine(settings, demo=demo, env=env, platform=platform)
     if name == DEMO and (packaged := demo_engine()):
         return EngineChoice(packaged, "demo package")
     named = settings.engines.get(name)

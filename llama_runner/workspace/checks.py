@@ -18,11 +18,13 @@ from llama_runner.control.runfile import running_service
 from llama_runner.core.config import Problem, Severity
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.format import size
+from llama_runner.core.load_options import NO_OPTIONS
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.net.connect import tcp_open
 from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE, ModelFile
-from llama_runner.runtime.engine import DEMO_PACKAGE, engine_version, find_engine
+from llama_runner.runtime.engine import DEMO_PACKAGE, engine_version
+from llama_runner.runtime.engines import choose_engine, engine_name
 from llama_runner.system.display import has_display
 from llama_runner.system.identity import listener_of
 from llama_runner.system.screen_libraries import missing_screen_libraries
@@ -211,7 +213,8 @@ async def check_control_port(home: Home, config: AppConfig) -> Check:
 async def check_engine(config: AppConfig, *, demo: bool, env: Mapping[str, str], platform: str) -> Check:
     """Which llama-server would be run, and whether it answers."""
     try:
-        choice = find_engine(config.runtime, demo=demo, env=env, platform=platform)
+        name = engine_name(config.runtime, NO_OPTIONS, demo=demo)
+        choice = choose_engine(config.runtime, name, demo=demo, env=env, platform=platform)
         version = await engine_version(choice.path)
     except LlamaRunnerError as error:
         return Check("engine", Status.WARNING, error.message, error.hint)

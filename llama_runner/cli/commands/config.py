@@ -19,6 +19,7 @@ from llama_runner.core.config import (
     load_app_config,
     load_models_config,
 )
+from llama_runner.core.consistency import inconsistencies
 from llama_runner.core.editing import describe_setting, parse_setting
 from llama_runner.core.errors import ExitCode, NotFoundError
 from llama_runner.core.fields import Applies, Section, all_settings
@@ -122,9 +123,11 @@ def _set(home: Home, key: str, text: str, out: Output) -> None:
 
 
 def _validate(home: Home, out: Output) -> ExitCode:
+    app, models = load_app_config(home), load_models_config(home)
+    between = inconsistencies(app.value, models.value)
     files = (
-        (home.app_config_file, load_app_config(home).problems),
-        (home.models_config_file, load_models_config(home).problems),
+        (home.app_config_file, (*app.problems, *(one for one in between if one.key.startswith("runtime.")))),
+        (home.models_config_file, (*models.problems, *(o for o in between if o.key.startswith("models.")))),
     )
     found = [(path, problem) for path, problems in files for problem in problems]
     valid = all(problem.severity is not Severity.ERROR for _, problem in found)

@@ -13,13 +13,14 @@ from llama_runner.control.serving import EngineList
 from llama_runner.control.values import EngineInfo
 from llama_runner.core import format as fmt
 from llama_runner.core.config import load_app_config, save_app_config
+from llama_runner.core.consistency import BUILT_IN_ENGINES
 from llama_runner.core.errors import ConfigError, EngineError, ExitCode, NotFoundError, UsageError
 from llama_runner.core.fields import BadText
 from llama_runner.core.load_options import check_engine_name
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import NamedEngine, RuntimeSettings
 from llama_runner.runtime.engine import EngineProbes
-from llama_runner.runtime.engines import DEFAULT, RESERVED
+from llama_runner.runtime.engines import DEFAULT
 from llama_runner.service.engine import describe_engine, describe_engines
 
 _SYSTEM = "windows" if sys.platform == "win32" else "linux"
@@ -150,7 +151,7 @@ def _checked_name(name: str) -> str:
         check_engine_name(name)
     except BadText as error:
         raise UsageError(f"The name of an engine must be {error}.", "Choose another.") from error
-    if name in RESERVED:
+    if name in BUILT_IN_ENGINES:
         raise UsageError(f"{name} means an engine already.", "Choose another name.")
     return name
 

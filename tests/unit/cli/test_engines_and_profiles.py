@@ -134,3 +134,17 @@ def test_a_plan_is_told_by_kind_of_memory_with_its_command() -> None:
         "Mind the gap.",
         "$ /e/llama-server --model '/m/a b.gguf'",
     ]
+
+
+def test_a_profile_that_names_an_engine_that_is_not_there_is_told_by_validate(home: Path, model: str) -> None:
+    document("profiles", "save", model, "p", "--engine", "nowhere")
+    found = document("config", "validate")
+    assert found["valid"] is True
+    assert [one["key"] for one in found["problems"]] == ["models.m.profiles.p.engine"]
+
+
+def test_doctor_looks_at_the_engine_that_is_used(home: Path, engine: Path) -> None:
+    engines("add", "mine", str(engine))
+    engines("use", "mine")
+    (found,) = (one for one in document("doctor")["checks"] if one["name"] == "engine")
+    assert (found["status"], str(engine) in found["detail"]) == ("ok", True)

@@ -35,10 +35,15 @@ LEFT_OUT: Final = ("/api/v1/shutdown", "/api/v1/release", "/api/v1/lease")
 
 
 def document_of(service: ServiceProcess) -> dict[str, Any]:
-    """What the service publishes, without the parameter that makes a call wait."""
+    """What the service publishes, with the models there are, and without what makes a call wait."""
     headers = {"Authorization": f"Bearer {service.run_file.token}"}
     answer = httpx.get(f"{service.url}/api/v1/openapi.json", headers=headers, timeout=30)
     document: dict[str, Any] = answer.json()
+    models = httpx.get(f"{service.url}/api/v1/models", headers=headers, timeout=30).json()["models"]
+    if models:
+        # Random texts would name none, and no load would get as far as its options.
+        wanted = document["components"]["schemas"]["LoadRequest"]["properties"]["model"]
+        wanted["enum"] = [model["id"] for model in models]
     call = document["paths"]["/api/v1/instances"]["get"]
     call["parameters"] = [one for one in call["parameters"] if one["name"] != "wait_s"]
     return document

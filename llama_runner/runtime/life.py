@@ -280,9 +280,11 @@ class Life:
 
     async def _look_after(self, child: Child) -> None:
         await self._look_until_ready(child)
-        timings, work = self._around.timings, WorkWatch()
+        timings, work, took_s = self._around.timings, WorkWatch(), 0.0
         while True:
-            await self._pause(timings.health_every_s)
+            # A look that waits in vain does not put off the next one.
+            await self._pause(max(0.0, timings.health_every_s - took_s))
+            began_ns = self._around.clock.now_ns()
             seen = await still_health(
                 self._around.http,
                 self.url,
@@ -291,6 +293,7 @@ class Life:
                 timeout_s=timings.health_timeout_s,
             )
             still_s = await self._still_s(work, child) if seen is Health.READY else 0.0
+            took_s = seconds(self._around.clock.now_ns(), began_ns)
             self._events.put_nowait(_Looked(seen, still_s))
 
     async def _still_s(self, work: WorkWatch, child: Child) -> float:

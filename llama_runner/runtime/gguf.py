@@ -32,6 +32,9 @@ _START_BYTES: Final = 512
 # Magic, version and the two counts.
 _SHORTEST_BYTES: Final = 24
 
+_USUAL_NAME_BYTES: Final = 64
+# In the names of the weights that llama.cpp's --cpu-moe keeps in main memory: blk.0.ffn_up_exps.weight.
+_EXPERTS: Final = b"exps"
 # `<architecture>.pooling_type` of models that rank documents by a question.
 _POOLING_RANK: Final = 4
 # The architecture of everything that turns pictures or sound into tokens.
@@ -52,6 +55,7 @@ class GgufHeader:
         capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking;
             rerank; of a projector what it adds to its model: vision, audio.
         base_name: Of the family, such as "Llama-3.2"; `size_label` follows it in most names.
+        expert_bytes: Of the experts that a token chooses among; they may stay in main memory.
         base_model: What it was made from, by name; of an adapter the model it goes with.
         warnings: What was odd but harmless.
     """
@@ -75,6 +79,7 @@ class GgufHeader:
     size_label: str | None = None
     base_model: str | None = None
     license: str | None = None
+    expert_bytes: int = 0
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -121,13 +126,14 @@ def _read(file: BinaryIO, path: Path) -> GgufHeader:
     keys = Keys()
     for _ in range(n_keys):
         keys.read_one(cursor)
-    missing, n_weights = _tensors(cursor, n_tensors, _alignment(keys.values), size)
+    tensors = _tensors(cursor, n_tensors, _alignment(keys.values))
+    missing = tensors.end - size if n_tensors else 0
     if missing > 0:
         raise ModelFileError(
             f"{_shown(path.name)} is incomplete: {format_size(missing)} are missing at its end.",
             "Download it again.",
         )
-    return _header(keys, n_tensors, n_weights, size)
+    return _header(keys, n_tensors, tensors, size)
 
 
 def _check_start(file: BinaryIO, path: Path) -> None:
@@ -163,26 +169,43 @@ def _alignment(values: Mapping[str, Scalar]) -> int:
     return alignment
 
 
-def _tensors(cursor: Cursor, n_tensors: int, alignment: int, size: int) -> tuple[int, int]:
-    """Bytes the tensors claim beyond the end of the file, 0 or less when all are there; and all weights."""
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """All tensors of a file.
+
+    Attributes:
+        end: Where the data of the last one ends, in bytes from the file's start.
+        n_weights: Values in all of them.
+    """
+
+    end: int
+    n_weights: int
+    expert_bytes: int
+
+
+def _tensors(cursor: Cursor, n_tensors: int, alignment: int) -> _Tensors:
     extents: list[tuple[int, int]] = []
-    n_weights = 0
+    n_weights = expert_bytes = 0
     for _ in range(n_tensors):
-        start, end, elements = _tensor(cursor, alignment)
+        start, end, elements, is_expert = _tensor(cursor, alignment)
         extents.append((start, end))
         n_weights += elements
+        expert_bytes += end - start if is_expert else 0
     extents.sort()
     # G11: where two share bytes, llama.cpp refuses to load.
     if any(end > following for (_, end), (following, _) in pairwise(extents)):
         raise Damaged("two tensors overlap")
     data_start = -(-cursor.position // alignment) * alignment
     last = max((end for _, end in extents), default=0)
-    return (data_start + last - size if n_tensors else 0), n_weights
+    return _Tensors(data_start + last, n_weights, expert_bytes)
 
 
-def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int, int]:
-    """Where one tensor's data starts and ends, counted from all data's start, and how many values it has."""
-    cursor.skip(cursor.length(MAX_NAME_BYTES, "a tensor's name"))
+def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int, int, bool]:
+    """Where one tensor's data starts and ends from all data's start, its values, whether they are experts."""
+    length = cursor.length(MAX_NAME_BYTES, "a tensor's name")
+    # llama.cpp's names end within 64 bytes; longer ones are passed over unread.
+    name = cursor.take(length) if length <= _USUAL_NAME_BYTES else b""
+    cursor.skip(length - len(name))
     n_dimensions = cursor.scalar("<I")
     if n_dimensions > _MAX_DIMENSIONS:
         raise Damaged(f"it has a tensor of {n_dimensions} dimensions")
@@ -194,10 +217,11 @@ def _tensor(cursor: Cursor, alignment: int) -> tuple[int, int, int]:
         raise Damaged("a tensor is not aligned")
     # A type newer than this table: its size is unknown, its offset is not.
     per_block, block_bytes = fmt.TENSOR_BLOCKS.get(kind, (1, 0))
-    return offset, offset + -(-elements // per_block) * block_bytes, elements
+    end = offset + -(-elements // per_block) * block_bytes
+    return offset, end, elements, _EXPERTS in name
 
 
-def _header(keys: Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeader:
+def _header(keys: Keys, n_tensors: int, tensors: _Tensors, size: int) -> GgufHeader:
     values = keys.values
     architecture = _text_of(values, "general.architecture")
     file_type = values.get("general.file_type")
@@ -214,13 +238,14 @@ def _header(keys: Keys, n_tensors: int, n_weights: int, size: int) -> GgufHeader
         kind=_kind(values, architecture),
         split_count=_count_of(values, "split.count"),
         warnings=tuple(keys.warnings[:_MAX_WARNINGS]),
-        parameter_count=n_weights if 0 < n_weights < _MAX_PARAMETERS else None,
+        parameter_count=tensors.n_weights if 0 < tensors.n_weights < _MAX_PARAMETERS else None,
         context_bytes_per_token=context_bytes_per_token(values, keys.sums, architecture),
         capabilities=_capabilities(keys, architecture),
         base_name=_text_of(values, "general.basename"),
         size_label=_text_of(values, "general.size_label"),
         base_model=_text_of(values, "general.base_model.0.name"),
         license=_text_of(values, "general.license"),
+        expert_bytes=tensors.expert_bytes,
     )
 
 

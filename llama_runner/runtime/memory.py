@@ -86,8 +86,7 @@ def estimate(
 ) -> MemoryNeed:
     """The need of a model file; with little known it is little more than the file's size.
 
-    Weights count as spread evenly over the layers. Experts kept in main memory (`cpu_moe`) are nearly all of
-    such a model, so there its weights count as main memory whole.
+    Weights count as spread evenly over the layers, experts and the rest each for themselves.
 
     Args:
         size_bytes: All parts of the file together.
@@ -103,14 +102,13 @@ def estimate(
     work = _WORK_ROWS * _WORK_FLOATS_PER_WIDTH * _FLOAT_BYTES * (width or 0)
     context = round((per_token or 0) * tokens * _cache_share(options))
     share = _gpu_share(header, options) if gpu else 0.0
-    weights_share = 0.0 if options.cpu_moe else share
     context_share = 0.0 if options.context_on_gpu is False else share
     base = GPU_BASE_BYTES if share else 0
     return MemoryNeed(
         weights_bytes=size_bytes or 0,
         context_bytes=context,
         work_bytes=BASE_BYTES + work + base,
-        vram_weights_bytes=round((size_bytes or 0) * weights_share),
+        vram_weights_bytes=round(share * (size_bytes or 0) - _experts_kept(header, options, share)),
         vram_context_bytes=round(context * context_share),
         vram_work_bytes=(work if share else 0) + base,
     )
@@ -126,6 +124,21 @@ def _gpu_share(header: GgufHeader | None, options: LoadOptions) -> float:
     if layers is None:
         return 1.0 if wanted else 0.0
     return min(wanted, layers) / layers
+
+
+def _experts_kept(header: GgufHeader | None, options: LoadOptions, share: float) -> float:
+    """Bytes of experts in main memory, of layers that are on graphics cards otherwise.
+
+    The engine puts the last layers on cards, and keeps the experts of the first ones.
+    """
+    if header is None or not header.expert_bytes or not header.block_count:
+        return 0.0
+    blocks = header.block_count
+    kept = blocks if options.cpu_moe else min(options.cpu_moe_layers or 0, blocks)
+    on_cards = min(options.gpu_layers or 0, blocks)
+    both = max(0, kept + on_cards - blocks)
+    # Never more than what counts as being there.
+    return min(header.expert_bytes * both / blocks, header.expert_bytes * share)
 
 
 def layers_that_fit(

@@ -99,5 +99,6 @@ def _together(headers: Sequence[GgufHeader]) -> GgufHeader:
         file_size_bytes=sum(header.file_size_bytes for header in headers),
         n_tensors=sum(header.n_tensors for header in headers),
         parameter_count=sum(counts) or None,
+        expert_bytes=sum(header.expert_bytes for header in headers),
         split_count=len(headers),
     )

@@ -69,6 +69,20 @@ def test_a_small_file_is_read(tmp_path: Path) -> None:
     found = read_gguf(path)
     assert (found.name, found.quantization, found.context_length) == ("Tiny", "Q4_K_M", 2048)
     assert found.split_count == 3
+    assert found.expert_bytes == 0
+
+
+def test_the_experts_of_a_model_are_counted_apart(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    names = (
+        "blk.0.ffn_up_exps.weight",
+        "blk.0.attn_q.weight",
+        "blk.1.ffn_gate_chexps.weight",
+        "x" * 300 + "exps",
+    )
+    tensors = [tensor(name, (64, 2), offset=512 * place) for place, name in enumerate(names)]
+    path.write_bytes(header(GOOD_KEYS, tensors, data=b"\0" * 512 * len(names)))
+    assert read_gguf(path).expert_bytes == 2 * 512
 
 
 @pytest.mark.parametrize(

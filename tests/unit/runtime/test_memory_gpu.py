@@ -47,10 +47,28 @@ def test_without_layers_on_the_card_nothing_goes_there(options: dict[str, int]) 
     assert estimate(HEADER, SIZE, LoadOptions(gpu_layers=99), gpu=False).vram_bytes == 0
 
 
-def test_context_and_experts_may_stay_in_main_memory() -> None:
+def test_the_context_may_stay_in_main_memory() -> None:
     assert need(gpu_layers=32, context_on_gpu=False).vram_context_bytes == 0
-    experts = need(gpu_layers=32, cpu_moe=True)
-    assert experts.vram_weights_bytes == 0 and experts.vram_context_bytes == GIB
+
+
+@pytest.mark.parametrize(
+    ("options", "on_cards"),
+    [
+        ({"gpu_layers": 32}, 32),
+        ({"gpu_layers": 32, "cpu_moe": True}, 1),
+        # One block's experts are 1 GiB: of 31 blocks the first ten keep theirs.
+        ({"gpu_layers": 32, "cpu_moe_layers": 10}, 22),
+        # The last 15 blocks and the output are on the card; the first ten were not there anyway.
+        ({"gpu_layers": 16, "cpu_moe_layers": 10}, 16),
+        ({"gpu_layers": 16, "cpu_moe_layers": 20}, 11),
+        ({"gpu_layers": 0, "cpu_moe": True}, 0),
+    ],
+)
+def test_experts_may_stay_in_main_memory(options: dict[str, int], on_cards: int) -> None:
+    experts = replace(HEADER, expert_bytes=31 * GIB)
+    found = estimate(experts, SIZE, LoadOptions(context_length=1024, **options), gpu=True)  # type: ignore[arg-type]
+    assert round(found.vram_weights_bytes / GIB) == on_cards
+    assert found.weights_bytes == SIZE
 
 
 def test_as_many_layers_as_fit_beside_the_engines_margin() -> None:

@@ -192,7 +192,8 @@ class RemoteHost:
 
 def offered(model: ModelInfo, record: ServerRecord) -> OfferedModel:
     """One model of a server as the proxy's clients see it; never as loaded here."""
-    name = f"{model.id}@{record.address}"
+    # Ollama's tag for no tag: nobody types it, and every server that lists it does without.
+    name = f"{model.id.removesuffix(':latest')}@{record.address}"
     trained = model.trained_context
     if trained is None and model.context_source is ContextSource.TRAINED:
         trained = model.context_length

@@ -338,7 +338,7 @@ async def test_a_route_may_lead_to_a_route_and_never_in_circles(tmp_path: Path, 
 
 
 async def test_what_another_proxy_has_from_elsewhere_is_not_offered(tmp_path: Path) -> None:
-    names = ("qwen", "qwen@q4_k_m", "qwen@10.0.0.1:1234", "qwen@10.0.0.1:1234:latest")
+    names = ("qwen:latest", "qwen@q4_k_m", "qwen@10.0.0.1:1234", "qwen@10.0.0.1:1234:latest")
     other = start_metronome(engine="openai-compatible", models=names)
     try:
         async with routed_proxy(tmp_path, known(other.url), servers=[other.url]) as proxy:

@@ -58,7 +58,7 @@ def describe(requests: tuple[ProxiedRequest, ...]) -> str:
             visible_controls(one.model, 60),
             one.step or fmt.UNKNOWN,
             fmt.UNKNOWN if one.status is None else str(one.status),
-            one.outcome,
+            f"{one.outcome} ({one.error})" if one.error else one.outcome,
             *(
                 fmt.seconds(value)
                 for value in (
@@ -79,7 +79,7 @@ def describe(requests: tuple[ProxiedRequest, ...]) -> str:
 
 
 def _remarks(one: ProxiedRequest) -> str:
-    """What a table has no room for: steps that did not answer, a context that was too small, an error."""
+    """What a table has no room for: steps that did not answer, a context that was too small."""
     told = [f"{step.where} did not answer: {step.why}" for step in one.tried]
-    told += [visible_controls(text, 200) for text in (one.warning, one.error) if text]
+    told += [one.warning] if one.warning else []
     return f"{one.number}: {'; '.join(told)}" if told else ""

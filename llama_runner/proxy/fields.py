@@ -8,6 +8,7 @@ from typing import Final
 
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
+from llama_runner.proxy.schemas import bounded
 
 MAX_TOKENS: Final = 10_000_000
 MAX_STOPS: Final = 64
@@ -16,6 +17,8 @@ MAX_CHOICES: Final = 16
 MAX_MESSAGES: Final = 100_000
 MAX_TOOLS: Final = 1024
 MAX_INPUTS: Final = 8192
+# What the engine makes a grammar of.
+_WITH_SCHEMAS: Final = ("response_format", "json_schema", "tools", "text")
 
 Check = Callable[[JsonValue], str | None]
 
@@ -235,5 +238,5 @@ def allowed(document: Mapping[str, JsonValue], fields: Mapping[str, Check]) -> d
             continue
         if fault := check(value):
             raise InvalidRequestError(f"{name} {fault}.", "Correct the request.")
-        kept[name] = value
+        kept[name] = bounded(value) if name in _WITH_SCHEMAS else value
     return kept

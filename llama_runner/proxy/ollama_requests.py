@@ -9,6 +9,7 @@ from llama_runner.core.jsonio import JsonValue
 from llama_runner.proxy import fields, infill
 from llama_runner.proxy.host import OfferedModel
 from llama_runner.proxy.media import data_url, refuse_unseen
+from llama_runner.proxy.schemas import bounded
 
 # Names that both sides share; the rest of `options` is for loading, or unknown, and has no effect here.
 _SAME: Final = (
@@ -39,7 +40,7 @@ def chat_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[st
                 f"registry.ollama.ai/library/{model.id}:latest does not support tools",
                 "Use a model whose template knows tools.",
             )
-        body["tools"] = tools
+        body["tools"] = bounded(tools)
     return body | common_body(document, model)
 
 
@@ -185,7 +186,7 @@ def _format(wanted: JsonValue) -> JsonValue:
     if wanted == "json":
         return {"type": "json_object"}
     if isinstance(wanted, dict):
-        return {"type": "json_schema", "json_schema": {"name": "schema", "schema": wanted}}
+        return {"type": "json_schema", "json_schema": {"name": "schema", "schema": bounded(wanted)}}
     raise InvalidRequestError(f"invalid format: {wanted!s:.40}", 'Give "json" or a JSON schema.')
 
 

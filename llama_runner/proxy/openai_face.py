@@ -161,8 +161,8 @@ class OpenAIFace:
         """The call that a request asks for. Raises LlamaRunnerError."""
         model = await find_model(self._shared.host, document.get("model"))
         streamed = "stream" in operation.fields and wants_stream(document, default=False)
-        check_media(document, model)
         body = {"model": model.id, **fields.allowed(document, operation.fields)}
+        check_media(document, model)
         path, writer = operation.upstream, partial(_writer, operation, model, body, streamed)
         if operation is COMPLETION and document.get("suffix"):
             path, writer = infill.PATH, partial(self._infill_writer, model, document, streamed)

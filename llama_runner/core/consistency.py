@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from llama_runner.core.fields import BadText
-from llama_runner.core.load_options import LoadOptions, check_engine_name
+from llama_runner.core.load_options import LoadOptions
+from llama_runner.core.option_types import check_engine_name
 from llama_runner.core.settings import AppConfig, ModelEntry, ModelsConfig, RuntimeSettings
 from llama_runner.core.text import visible_controls
 from llama_runner.core.validation import MAX_PROBLEMS, Problem, Severity

@@ -17,7 +17,7 @@ from llama_runner.core.fields import (
     WindowsPath,
     setting,
 )
-from llama_runner.core.load_options import EngineName, Workers
+from llama_runner.core.option_types import EngineName, Workers
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llama_runner.core.load_options import CACHE_BYTES, LoadOptions
+from llama_runner.core.load_options import LoadOptions
+from llama_runner.core.option_types import CACHE_BYTES
 from llama_runner.runtime.gguf import GgufHeader
 
 MIB: Final = 1024 * 1024

@@ -16,7 +16,7 @@ from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.consistency import BUILT_IN_ENGINES
 from llama_runner.core.errors import ConfigError, EngineError, ExitCode, NotFoundError, UsageError
 from llama_runner.core.fields import BadText
-from llama_runner.core.load_options import check_engine_name
+from llama_runner.core.option_types import check_engine_name
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import NamedEngine, RuntimeSettings
 from llama_runner.runtime.engine import EngineProbes

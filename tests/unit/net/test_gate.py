@@ -1,5 +1,6 @@
 """The request gate: every rule of R1, for every method and path."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llama_runner import __version__
-from llama_runner.net.answering import OWN_HEADER, Message
-from llama_runner.net.credentials import MAX_FAILURES
+from llama_runner.net.answering import OWN_HEADER, Held, Message
+from llama_runner.net.credentials import MAX_FAILURES, hash_token
 from llama_runner.net.gate import RequestGate, loopback_hosts
 
 HOST = "127.0.0.1:8035"
@@ -62,6 +63,13 @@ def gated(**options: Any) -> RequestGate:
     return RequestGate(Starlette(routes=routes), **{**settings, **options})
 
 
+def gated_app(routes: list[Route], **options: Any) -> RequestGate:
+    """A gate that asks for no token, before routes of the test's own."""
+    return RequestGate(
+        Starlette(routes=routes), **{"allowed_hosts": lambda: loopback_hosts(8035), "token": None, **options}
+    )
+
+
 async def call(
     gate: RequestGate,
     *headers: tuple[str, str],
@@ -72,6 +80,7 @@ async def call(
     version: str = "1.1",
     client: str = "127.0.0.1",
     kind: str = "http",
+    server: tuple[str, int] | None = None,
 ) -> Answer:
     answer = Answer()
     parts = [*body] or [b""]
@@ -102,6 +111,7 @@ async def call(
         "query_string": b"",
         "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in named],
         "client": (client, 5),
+        "server": server,
     }
     await gate(scope, receive, send)
     return answer
@@ -210,6 +220,7 @@ async def test_an_address_typed_into_a_browser_passes(site: str) -> None:
     "kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
 )
 async def test_browsers_must_send_json_and_others_need_not(method: str, kind: str | None) -> None:
+    """H9: `curl -d` sends a form and works."""
     headers: Headers = (AUTH, ("Content-Length", "2"))
     if kind is not None:
         headers = (*headers, ("Content-Type", kind))
@@ -365,3 +376,128 @@ async def test_w1_w2_w3_web_sockets_are_judged_by_the_same_rules_and_need_an_ori
     await call(gate, kind="lifespan")
     assert reached == ["websocket", "lifespan"]
     assert (await call(gate, AUTH, kind="webtransport")).status == 400
+
+
+async def test_the_address_that_a_connection_came_in_on_is_a_name_of_the_listener() -> None:
+    """H3: bound to every address, each of them and no other one."""
+    for server, host, status in (
+        (("192.168.1.5", 8035), "192.168.1.5:8035", 200),
+        (("192.168.1.5", 8035), "192.168.1.6:8035", 421),
+        (("192.168.1.5", 8035), "192.168.1.5:8036", 421),
+        (("192.168.1.5", 8035), "192.168.1.5", 421),
+        (("192.168.1.5", 80), "192.168.1.5", 200),
+        (("fe80::1%eth0", 8035), "[fe80::1]:8035", 200),
+        (("fd00::5", 8035), "[FD00::5]:8035", 200),
+    ):
+        assert (await call(gated(), AUTH, server=server, host=host)).status == status, (server, host)
+
+
+async def test_h1_a_target_that_names_a_server_is_refused() -> None:
+    for path in ("http://evil.example/x", f"http://{HOST}/x", "*", "evil.example:443", ""):
+        assert (await call(gated(), AUTH, path=path)).status == 400
+
+
+@pytest.mark.parametrize("headers", [(AUTH,), (("X-Api-Key", TOKEN),), (AUTH, ("X-Api-Key", TOKEN))])
+async def test_i24_the_token_counts_wherever_sdks_put_it(headers: Headers) -> None:
+    assert (await call(gated(), *headers)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (AUTH, ("X-Api-Key", "other")),
+        (("Authorization", "Basic dDp0"), ("X-Api-Key", TOKEN)),
+        (AUTH, AUTH),
+        (("X-Api-Key", TOKEN), ("X-Api-Key", TOKEN)),
+        (AUTH, ("Authorization", "Bearer other")),
+    ],
+)
+async def test_h12_two_credentials_are_one_too_many(headers: Headers) -> None:
+    assert (await call(gated(), *headers)).status == 400
+
+
+async def test_a_client_without_a_token_locks_nobody_out() -> None:
+    gate = gated(clock=FakeClock())
+    for _ in range(MAX_FAILURES + 1):
+        assert (await call(gate)).status == 401
+    assert (await call(gate, AUTH)).status == 200
+
+
+async def test_the_wanted_token_may_change_and_go() -> None:
+    wanted: list[bytes | None] = [hash_token(TOKEN)]
+    gate = gated(token=lambda: wanted[0])
+    assert [(await call(gate, *headers)).status for headers in ((), (AUTH,))] == [401, 200]
+    wanted[0] = hash_token("another")
+    assert (await call(gate, AUTH)).status == 401
+    wanted[0] = None
+    assert (await call(gate)).status == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "identity, gzip"])
+async def test_h14_compressed_requests_are_not_taken(encoding: str) -> None:
+    packed = (AUTH, ("Content-Encoding", encoding), ("Content-Length", "2"))
+    assert (await call(gated(), *packed, method="POST", body=(b"{}",))).status == 415
+    plain = (AUTH, ("Content-Encoding", "identity"), ("Content-Length", "2"))
+    assert (await call(gated(), *plain, method="POST", body=(b"{}",))).status == 200
+
+
+async def test_h8_only_an_allowed_page_is_told_what_it_may_send() -> None:
+    gate = gated(allowed_origins=lambda: frozenset({ORIGIN}))
+    asked = (
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "X-Odd, Authorization"),
+    )
+    granted = await call(gate, ("Origin", ORIGIN), *asked, method="OPTIONS")
+    assert (granted.status, granted.body) == (204, b"")
+    assert granted.header("access-control-allow-headers") == ["authorization"]
+    assert granted.header("access-control-allow-origin") == [ORIGIN]
+    for stranger in ((), (("Origin", "null"),), (("Origin", "http://evil.example"),)):
+        refused = await call(gate, AUTH, *stranger, *asked, method="OPTIONS")
+        assert refused.status in (403, 405)
+        assert not [name for name, _ in refused.headers if name.lower().startswith("access-control")]
+    # No preflight: an ordinary request, which needs the token.
+    assert (await call(gate, ("Origin", ORIGIN), method="OPTIONS")).status == 401
+
+
+async def test_h22_so_many_requests_at_once_and_no_more() -> None:
+    inside, let_go = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: Request) -> Response:
+        inside.set()
+        await let_go.wait()
+        return Response()
+
+    gate = gated_app([Route("/x", wait)], max_requests=1)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(call(gate))
+        await inside.wait()
+        second = await call(gate)
+        assert (second.status, second.header("retry-after")) == (503, ["2"])
+        let_go.set()
+    assert first.result().status == 200
+    assert (await call(gate)).status == 200
+
+
+async def test_h14_bodies_of_all_requests_together_are_bounded() -> None:
+    inside, let_go = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: Request) -> Response:
+        await request.body()
+        inside.set()
+        await let_go.wait()
+        return Response()
+
+    gate = gated_app([Route("/x", wait, methods=["POST"])])
+    gate._held = Held(100)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(call(gate, method="POST", body=(b"x" * 60,)))
+        await inside.wait()
+        refused = await call(gate, method="POST", body=(b"x" * 30, b"x" * 30))
+        assert (refused.status, refused.header("retry-after")) == (503, ["2"])
+        let_go.set()
+    assert (await call(gate, method="POST", body=(b"x" * 100,))).status == 200
+
+
+async def test_refusals_are_written_as_the_listener_spells_them() -> None:
+    gate = gated(spelling=lambda path, refusal: {"error": f"{path} {refusal.status}"})
+    assert json.loads((await call(gate, path="/y")).body) == {"error": "/y 401"}

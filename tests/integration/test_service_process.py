@@ -123,12 +123,16 @@ async def test_a_waiting_request_does_not_hold_up_the_end(home: Path) -> None:
 
 
 def test_only_the_right_token_from_the_right_place_gets_in(home: Path) -> None:
-    """R1, H1, H6, H9."""
+    """R1, H1, H6, H7, H9, I18."""
     with started_service(home) as service:
         port = urlsplit(service.url).port
         path = "/api/v1/instances"
         assert ask(service, "GET", path)[0] == 200
         assert ask(service, "GET", path, Host=f"localhost:{port}")[0] == 200
+        # Its own page, which still needs the token or a session.
+        own = {"Origin": f"http://127.0.0.1:{port}"}
+        assert ask(service, "GET", path, **own)[0] == 200
+        assert ask(service, "GET", path, **own, Authorization="-")[0] == 401
         for refused, headers in (
             (401, {"Authorization": "Bearer wrong"}),
             (401, {"Authorization": "-"}),
@@ -138,7 +142,9 @@ def test_only_the_right_token_from_the_right_place_gets_in(home: Path) -> None:
             (421, {"Host": "127.0.0.1:1"}),
             (403, {"Origin": "https://evil.test"}),
             (403, {"Origin": "null"}),
-            (403, {"Origin": f"http://127.0.0.1:{port}"}),
+            (403, {"Origin": "http://127.0.0.1"}),
+            (403, {"Origin": "http://127.0.0.1:1234"}),
+            (403, {"Origin": f"https://127.0.0.1:{port}"}),
             (403, {"Sec_Fetch_Site": "cross-site"}),
         ):
             for method in ("GET", "POST", "OPTIONS", "DELETE"):

@@ -18,7 +18,7 @@ from llama_runner.runtime.manager import RuntimeManager
 from tests.fakes.gguf_files import good_file
 
 # A hundredth of the real ones: a hung child is noticed within a second.
-FAST = Timings(health_every_s=0.1, health_timeout_s=0.2, misses_degraded=3, misses_hung=8)
+FAST = Timings(health_every_s=0.1, health_timeout_s=0.2, misses_degraded=3, misses_hung=12)
 ONE_THREAD = LoadOptions(context_length=512, threads=1, parallel=1)
 
 

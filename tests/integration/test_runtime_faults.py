@@ -30,7 +30,6 @@ from llama_runner.net.client import open_http
 from llama_runner.net.ports import pick_free_port
 from llama_runner.runtime.instance import InstanceState, Timings
 from llama_runner.runtime.manager import RuntimeManager
-from llama_runner.system.processes import cpu_seconds
 from tests.fakes.fake_llama_server import fake_engine, starts
 from tests.fakes.waiting import is_gone, until
 from tests.integration.runtime_support import FAST, open_manager, put_models, until_state
@@ -159,15 +158,14 @@ async def test_output_is_kept_in_order_and_in_a_private_file(tmp_path: Path) -> 
 
 
 async def test_f1_a_crashed_child_comes_back(tmp_path: Path) -> None:
-    engine = fake_engine(tmp_path / "engine", {"crash_after_ready_s": 0.2}, {})
+    engine = fake_engine(tmp_path / "engine")
     async with open_manager(tmp_path, engine) as manager:
         first = await manager.ensure_ready("a")
         other = await manager.ensure_ready("b")
+        os.kill(first.pid or 0, signal.SIGSEGV)
         crashed = await until_state(manager, InstanceState.BACKOFF)
         assert "SIGSEGV" in (crashed.error or "")
-        began = time.perf_counter()
         again = await manager.ensure_ready("a")
-        assert time.perf_counter() - began < 3
         assert again.id == first.id and again.pid != first.pid and again.error is None
         assert manager.instances()[1].pid == other.pid
 
@@ -177,10 +175,9 @@ async def test_f2_an_exit_while_loading_fails_at_once_with_the_last_words(tmp_pa
         tmp_path / "engine", {"exit_code": 1, "stderr": ["noise", "E error loading model: bad tensor", "bye"]}
     )
     async with open_manager(tmp_path, engine) as manager:
-        began = time.perf_counter()
+        # Long before the stall limit, which is longer than a test may take.
         with pytest.raises(EngineError, match=r"could not load the model .*bad tensor") as caught:
             await manager.ensure_ready("a")
-        assert time.perf_counter() - began < 3
         assert caught.value.hint
         (failed,) = manager.instances()
         assert (failed.state, failed.pid, failed.url) == (InstanceState.FAILED, None, None)
@@ -259,17 +256,26 @@ async def test_f4_a_child_that_stays_frozen_is_replaced(tmp_path: Path) -> None:
         assert again.pid != ready.pid
 
 
+async def _crash(manager: RuntimeManager) -> InstanceState:
+    """End the first model's child as a crash does; returns what became of the model."""
+    ready = await manager.ensure_ready("a")
+    os.kill(ready.pid or 0, signal.SIGSEGV)
+    await until(lambda: manager.instances()[0].state in (InstanceState.BACKOFF, InstanceState.FAILED))
+    return manager.instances()[0].state
+
+
 async def test_f5_a_crash_loop_ends_after_three_tries(tmp_path: Path) -> None:
-    engine = fake_engine(tmp_path / "engine", {"crash_after_ready_s": 0.3})
+    engine = fake_engine(tmp_path / "engine")
     async with open_manager(tmp_path, engine) as manager:
-        await manager.load("a")
-        failed = await until_state(manager, InstanceState.FAILED)
+        assert [await _crash(manager) for _ in range(3)] == ["backoff", "backoff", "failed"]
+        failed = manager.instances()[0]
         assert "SIGSEGV" in (failed.error or "")
         assert len(starts(engine)) == 3
-        used_s = cpu_seconds(os.getpid())
-        await asyncio.sleep(0.3)
-        assert (cpu_seconds(os.getpid()) or 0) - (used_s or 0) < 0.2, "it spins"
-        # A person's own load begins anew.
+        # No request starts it any more ...
+        with pytest.raises(EngineError, match="SIGSEGV"):
+            await manager.ensure_ready("a")
+        assert len(starts(engine)) == 3
+        # ... but a person's own load does.
         await manager.load("a")
         assert (await manager.ensure_ready("a")).state is InstanceState.READY
         assert len(starts(engine)) == 4
@@ -285,9 +291,7 @@ async def test_f6_a_child_that_ignores_every_request_is_killed(tmp_path: Path, r
         else:
             await until(lambda: starts(tmp_path / "engine" / "llama-server"))
         pid = manager.instances()[0].pid or 0
-        began = time.perf_counter()
         await manager.unload("i1")
-        assert time.perf_counter() - began < 3
         assert is_gone(pid)
 
 
@@ -296,33 +300,37 @@ async def test_f7_a_grandchild_that_holds_the_pipes_does_not_hold_us(tmp_path: P
         ready = await manager.ensure_ready("a")
         assert ready.pid
         (grandchild,) = psutil.Process(ready.pid).children()
-        began = time.perf_counter()
+        # It would hold them for five minutes.
         await manager.unload(ready.id)
-        assert time.perf_counter() - began < 3
         await until(lambda: is_gone(grandchild.pid))
 
 
 async def test_f7_a_crash_with_a_grandchild_is_noticed_at_once(tmp_path: Path) -> None:
     plan = {"grandchild": True, "exit_code": 1, "stderr": ["E error loading model"]}
     async with open_manager(tmp_path, fake_engine(tmp_path / "engine", plan)) as manager:
-        began = time.perf_counter()
         with pytest.raises(EngineError, match="error loading model"):
             await manager.ensure_ready("a")
-        assert time.perf_counter() - began < 4
 
 
-async def test_f8_a_flood_of_output_neither_blocks_nor_fills_anything(tmp_path: Path) -> None:
+async def test_f8_a_flood_of_output_fills_nothing(tmp_path: Path) -> None:
     engine = fake_engine(tmp_path / "engine", {"flood_bytes": 100_000_000})
     async with open_manager(tmp_path, engine, log_ring_bytes=64 * 1024) as manager:
+        await manager.ensure_ready("a")
+        lines, _ = manager.log_lines("i1", 0)
+        assert sum(map(len, lines)) <= 64 * 1024
+    assert sum(path.stat().st_size for path in (tmp_path / "home" / "logs").iterdir()) < 25_000_000
+
+
+@pytest.mark.timing
+async def test_f8_a_flood_of_output_blocks_nothing(tmp_path: Path) -> None:
+    engine = fake_engine(tmp_path / "engine", {"flood_bytes": 100_000_000})
+    async with open_manager(tmp_path, engine) as manager:
         await manager.load("a")
         worst_s, last = 0.0, time.perf_counter()
         while manager.instances()[0].state is not InstanceState.READY:
             await asyncio.sleep(0.005)
             worst_s, last = max(worst_s, time.perf_counter() - last), time.perf_counter()
         assert worst_s < 0.5
-        lines, _ = manager.log_lines("i1", 0)
-        assert sum(map(len, lines)) <= 64 * 1024
-    assert sum(path.stat().st_size for path in (tmp_path / "home" / "logs").iterdir()) < 25_000_000
 
 
 class _Stranger(BaseHTTPRequestHandler):
@@ -590,13 +598,12 @@ async def _outcome(awaitable: Awaitable[object]) -> object:
 
 
 async def test_unloading_during_the_pause_before_a_restart_is_immediate(tmp_path: Path) -> None:
-    engine = fake_engine(tmp_path / "engine", {"crash_after_ready_s": 0.3})
+    engine = fake_engine(tmp_path / "engine")
     async with open_manager(tmp_path, engine) as manager:
-        await manager.load("a")
-        await until_state(manager, InstanceState.BACKOFF)
-        began = time.perf_counter()
+        await _crash(manager)
         await manager.unload("i1")
-        assert time.perf_counter() - began < 0.5
+        assert manager.instances() == ()
+        assert len(starts(engine)) == 1
 
 
 async def test_a_cancelled_close_kills_at_once(tmp_path: Path) -> None:
@@ -631,10 +638,9 @@ async def test_an_engine_that_is_no_program_is_told(tmp_path: Path) -> None:
 
 
 async def test_an_engine_that_vanishes_between_asking_and_starting_is_told(tmp_path: Path) -> None:
-    engine = fake_engine(tmp_path / "engine", {"crash_after_ready_s": 0.3})
+    engine = fake_engine(tmp_path / "engine")
     async with open_manager(tmp_path, engine) as manager:
-        await manager.load("a")
-        await until_state(manager, InstanceState.BACKOFF)
+        await _crash(manager)
         engine.unlink()
         failed = await until_state(manager, InstanceState.FAILED)
         assert "cannot be started" in (failed.error or "")

@@ -59,10 +59,12 @@ async def no_engine(hands: Hands, window: MainWindow, report: Report) -> None:
     report["engine"] = hands.find(QLabel, "Engine in use").toolTip()
     hands.picture("no-engine")
     await hands.choose_row(MODELS, "alpha")
+    await hands.until(
+        lambda: "llama-server" in _shown(hands, "What loading it would mean"), "the plan says so"
+    )
     await hands.click("Load")
     await hands.until(lambda: "was not loaded" in _outcome(hands), "the failure is told")
     report["after_load"] = _newest(hands)
-    report["detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
     hands.picture("no-engine-load")
     report["outcome"] = _outcome(hands)
     await hands.until(lambda: hands.find(QPushButton, "Load").isEnabled(), "loading can be tried again")
@@ -76,7 +78,7 @@ async def bad_models(hands: Hands, window: MainWindow, report: Report) -> None:
     said = report["said"] = {}
     for name in report["table"]:
         await hands.choose_row(MODELS, name)
-        said[name] = text_of(hands.find(QLabel, "State of the chosen model"))
+        said[name] = _wrong(hands) if "unusable" in report["table"][name] else ""
         if "unusable" in report["table"][name]:
             assert not hands.find(QPushButton, "Load").isEnabled(), name
     hands.picture("bad-models")
@@ -91,11 +93,16 @@ async def bad_models(hands: Hands, window: MainWindow, report: Report) -> None:
     await hands.until(lambda: "was not loaded" in _outcome(hands), "the failure is told")
     report["refused"] = _newest(hands)
     report["outcome"] = _outcome(hands)
-    report["refused_detail"] = text_of(hands.find(QLabel, "State of the chosen model"))
+    report["refused_detail"] = _wrong(hands)
     hands.picture("refused-model")
     await hands.choose_row(MODELS, "good")
     await hands.click("Load")
     await hands.until(lambda: window.target is not None, "the good model is ready")
+
+
+def _wrong(hands: Hands) -> str:
+    """What the card of the chosen model says is wrong."""
+    return text_of(hands.find(QLabel, "What is wrong with the chosen model"))
 
 
 async def busy_port(hands: Hands, window: MainWindow, report: Report) -> None:

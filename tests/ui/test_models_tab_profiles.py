@@ -197,6 +197,10 @@ def test_a_model_is_loaded_as_entered_and_says_what_it_does_and_writes(profiled:
             doing = named(tab, "What it does now")
             assert isinstance(doing, FactList)
             await until(lambda: "0 of 3 in work" in doing.as_text())
+            menu(tab, "Copy details").trigger()
+            copied = QGuiApplication.clipboard().text()
+            assert copied.startswith("a\nSlots\t0 of 3 in work")
+            assert "Architecture\tllama" in copied
             form.rows["parallel"].set_text("1")
             await until(button(tab, "Load anew").isEnabled)
             button(tab, "Load anew").click()

@@ -212,8 +212,10 @@ class ModelActions(QWidget):
         if line.instance.in_flight and not await confirm(
             self.window(),
             title=self.tr("Unload while it answers?"),
-            text=self.tr("{model} is answering {n} requests; they end now.").format(
-                model=name, n=line.instance.in_flight
+            text=self.tr("{model} is answering: requests {n}. They have {time} to end.").format(
+                model=name,
+                n=format.count(line.instance.in_flight),
+                time=format.seconds(self._workspace.settings.runtime.stop_grace_s),
             ),
             action=self.tr("Unload"),
         ):

@@ -51,6 +51,10 @@ class ModelCard(QFrame):
         font.setBold(True)
         self._title.setFont(font)
         self._title.setAccessibleName(self.tr("Chosen model"))
+        self._problem = PlainLabel(wrap=True, selectable=True)
+        self._problem.setObjectName("errorText")
+        self._problem.setAccessibleName(self.tr("What is wrong with the chosen model"))
+        self._problem.hide()
         self._state = PlainLabel()
         self._state.setAccessibleName(self.tr("State of the chosen model"))
         self._busy = BusyBar(name=self.tr("Loading"))
@@ -83,15 +87,13 @@ class ModelCard(QFrame):
         column.setContentsMargins(SPACE_S, 0, 0, 0)
         column.setSpacing(SPACE_XS)
         column.addLayout(head)
+        column.addWidget(self._problem)
         column.addWidget(self._busy)
         column.addWidget(self._pages, 1)
         column.addLayout(self._memory)
         self.setMinimumWidth(LEAST_WIDTH)
 
     def _details_page(self) -> QWidget:
-        self._problem = PlainLabel(wrap=True, selectable=True)
-        self._problem.setObjectName("errorText")
-        self._problem.setAccessibleName(self.tr("What is wrong with the chosen model"))
         self._plan = PlainLabel(wrap=True, selectable=True)
         self._plan.setAccessibleName(self.tr("What loading it would mean"))
         self._doing = FactList(name=self.tr("What it does now"))
@@ -102,7 +104,7 @@ class ModelCard(QFrame):
         column = QVBoxLayout(page)
         column.setContentsMargins(0, SPACE_S, SPACE_S, 0)
         column.setSpacing(SPACE_S)
-        for widget in (self._problem, self._plan, self._doing, self._running, self._file):
+        for widget in (self._plan, self._doing, self._running, self._file):
             column.addWidget(widget)
         column.addStretch(1)
         area = QScrollArea()
@@ -126,6 +128,11 @@ class ModelCard(QFrame):
     def show_engines(self, engines: Sequence[EngineInfo]) -> None:
         """These can be chosen."""
         self._options.show_engines(engines)
+
+    def as_text(self) -> str:
+        """All details, tab-separated, to be copied."""
+        lists = (self._doing, self._running, self._file)
+        return "\n".join(filter(None, (self._title.text(), *(facts.as_text() for facts in lists))))
 
     def show_page(self, page: int) -> None:
         """Bring details, options or output to the front."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from llama_runner.control.values import EngineInfo, Instance, ServedModel
@@ -15,7 +15,13 @@ from llama_runner.ui.tabs.models_card import ModelCard
 from llama_runner.ui.tabs.models_columns import columns
 from llama_runner.ui.tabs.models_rows import RUNNING, ModelLine, search_text
 from llama_runner.ui.theme import SPACE_S, tooltip
-from llama_runner.ui.widgets.commands import CommandButton, actions_of
+from llama_runner.ui.widgets.commands import (
+    AVAILABLE,
+    Availability,
+    Command,
+    CommandButton,
+    actions_of,
+)
 from llama_runner.ui.widgets.label import PlainLabel
 from llama_runner.ui.widgets.states import StateStack
 from llama_runner.ui.widgets.tables import DataTable
@@ -49,12 +55,32 @@ class Library(QWidget):
         )
         self._card = ModelCard(workspace, shell)
         self._actor = ModelActions(workspace, shell, lambda: self.table.current, self._card, parent=self)
-        self._actions = actions_of(self._actor.commands(), self.table)
+        commands = self._actor.commands()
+        self._buttons = [command.name for command in commands]
+        self._actions = actions_of((*commands, self._copy_command()), self.table)
         self.table.insertActions(self.table.actions()[0], list(self._actions.values()))
         self._build_finding()
         self._lay_out()
         self._connect()
         self._show_choice()
+
+    def _copy_command(self) -> Command:
+        def available() -> Availability:
+            chosen = self.table.current is not None
+            return AVAILABLE if chosen else Availability(why_not=self.tr("Choose a model first."))
+
+        return Command(
+            "model-copy-details",
+            self.tr("Copy details"),
+            self.tr("Put all that is known of the chosen model on the clipboard."),
+            self._copy_details,
+            available,
+            keys="Ctrl+Shift+C",
+        )
+
+    def _copy_details(self) -> None:
+        QGuiApplication.clipboard().setText(self._card.as_text())
+        self._shell.say(self.tr("Details copied"))
 
     def _build_finding(self) -> None:
         self._count = PlainLabel(muted=True)
@@ -71,8 +97,8 @@ class Library(QWidget):
     def _lay_out(self) -> None:
         head = QHBoxLayout()
         head.setSpacing(SPACE_S)
-        for action in self._actions.values():
-            head.addWidget(CommandButton(action, self))
+        for name in self._buttons:
+            head.addWidget(CommandButton(self._actions[name], self))
         head.addStretch(1)
         for widget in (self._count, self._filter, self._refresh):
             head.addWidget(widget)

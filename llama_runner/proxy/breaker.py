@@ -4,7 +4,7 @@ A server that failed again and again is passed over for some seconds, then one r
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,9 +33,14 @@ class _Breaker:
 
 
 class Breakers:
-    """The breakers of all servers, by any name that tells them apart."""
+    """The breakers of all servers, by any name that tells them apart.
 
-    def __init__(self) -> None:
+    Args:
+        changed: Told of each server that goes down (True) or comes back (False).
+    """
+
+    def __init__(self, changed: Callable[[str, bool], None] = lambda name, down: None) -> None:
+        self._changed = changed
         self._known: dict[str, _Breaker] = {}
 
     def is_open(self, name: str) -> bool:
@@ -60,13 +65,16 @@ class Breakers:
     def answered(self, name: str) -> None:
         """It answered: whatever was held against it is forgotten, but for the share of failures."""
         breaker = self._of(name)
-        if breaker.is_open:
+        was_open = breaker.is_open
+        if was_open:
             breaker.recent.clear()
         breaker.failures, breaker.pause_s = 0, 0.0
         breaker.recent.append(True)
+        if was_open:
+            self._changed(name, False)
 
-    def failed(self, name: str, now_ns: int) -> bool:
-        """It could not be reached, or broke off. True when its breaker opened just now."""
+    def failed(self, name: str, now_ns: int) -> None:
+        """It could not be reached, or broke off."""
         breaker = self._of(name)
         was_open = breaker.is_open
         breaker.failures += 1
@@ -75,7 +83,8 @@ class Breakers:
         if was_open or mostly or breaker.failures >= MAX_IN_A_ROW:
             breaker.pause_s = min(LONGEST_PAUSE_S, breaker.pause_s * 2 or FIRST_PAUSE_S)
             breaker.until_ns = now_ns + round(breaker.pause_s * NS_PER_S)
-        return breaker.is_open and not was_open
+        if breaker.is_open and not was_open:
+            self._changed(name, True)
 
     def _of(self, name: str) -> _Breaker:
         if name not in self._known and len(self._known) >= MAX_SERVERS:

@@ -138,5 +138,5 @@ async def _remote(one: Asking, step: Step, last: bool) -> None:
 
 
 def _down(one: Asking, step: Step, why: str) -> None:
-    if one.shared.breakers.failed(step.where, one.shared.clock.now_ns()):
-        log.warning("server is passed over for now server=%s reason=%s", step.where, why)
+    log.info("server failed server=%s reason=%s", step.where, why)
+    one.shared.breakers.failed(step.where, one.shared.clock.now_ns())

@@ -1,6 +1,7 @@
 """The proxy inside the service: what is spoken at its doors, and what all of them share."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Self
 
 import httpx
@@ -13,6 +14,7 @@ from llama_runner.net.answering import Refusal, Spelling
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
+from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.refusals import ollama_refusal, openai_refusal
@@ -66,6 +68,7 @@ class Proxies:
             RuntimeHost(manager, http=http, clock=clock, tasks=self._tasks),
             RemoteHost(servers, http=http, clock=clock, tasks=self._tasks),
             settings=settings,
+            breakers=Breakers(partial(_tell_of_server, state)),
         )
         shared = Relays(
             host=self.host,
@@ -108,6 +111,11 @@ class Proxies:
 
     def _tell(self) -> None:
         self._state.openai, self._state.ollama = self._doors.now
+
+
+def _tell_of_server(state: ServiceState, name: str, down: bool) -> None:
+    text = f"{name} failed again and again: requests pass it over, and try it every few seconds."
+    (state.notice if down else state.withdraw)(text)
 
 
 def dialects(shared: Relays) -> tuple[Dialect, Dialect]:

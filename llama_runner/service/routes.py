@@ -26,9 +26,14 @@ class RoutedHost:
     """
 
     def __init__(
-        self, local: RuntimeHost, remote: RemoteHost, *, settings: Callable[[], ProxySettings]
+        self,
+        local: RuntimeHost,
+        remote: RemoteHost,
+        *,
+        settings: Callable[[], ProxySettings],
+        breakers: Breakers,
     ) -> None:
-        self.breakers = Breakers()
+        self.breakers = breakers
         self._local = local
         self._remote = remote
         self._settings = settings

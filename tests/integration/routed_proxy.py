@@ -20,6 +20,7 @@ from llama_runner.discovery.saved import SavedServers
 from llama_runner.net.client import Timeouts, open_http
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.app import ollama_app, openai_app
+from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.records import RequestLog, RequestRecord
@@ -96,19 +97,19 @@ def home_with(folder: Path, *servers: ServerRecord) -> Home:
 
 
 @asynccontextmanager
-async def routed_proxy(
-    folder: Path, *servers: ServerRecord, timeouts: Timeouts | None = None, **proxy: Any
-) -> AsyncIterator[RoutedProxy]:
+async def routed_proxy(folder: Path, *servers: ServerRecord, **proxy: Any) -> AsyncIterator[RoutedProxy]:
     """The proxy with these servers known and these settings."""
     home = home_with(folder, *servers)
     settings = ProxySettings.model_validate_json(json.dumps(proxy))
     clock, tasks, requests = MovingClock(), TaskOwner(), RequestLog()
-    async with open_http(timeouts or Timeouts(connect_s=3.0)) as http:
+    servers_kept = KnownServers(home, clock)
+    async with open_http(Timeouts(connect_s=3.0), pin_of=servers_kept.tls_pin_of) as http:
         manager = _no_models(home, http, clock)
         host = RoutedHost(
             RuntimeHost(manager, http=http, clock=clock, tasks=tasks),
-            RemoteHost(KnownServers(home, clock), http=http, clock=clock, tasks=tasks),
+            RemoteHost(servers_kept, http=http, clock=clock, tasks=tasks),
             settings=lambda: settings,
+            breakers=Breakers(),
         )
         prompts = PromptLog(home.logs_dir, LoggingSettings(), clock)
         shared = Relays(

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -349,3 +350,21 @@ async def test_what_another_proxy_has_from_elsewhere_is_not_offered(tmp_path: Pa
             assert other.last("").body["model"] == "qwen@q4_k_m"
     finally:
         other.close()
+
+
+async def test_a_server_with_a_certificate_that_a_person_trusts_is_asked_over_tls(tmp_path: Path) -> None:
+    certificates = pytest.importorskip("tests.fakes.certificates")
+    tls_model_server = pytest.importorskip("tests.fakes.tls_models").tls_model_server
+    signed = certificates.certificate("127.0.0.1")
+    async with tls_model_server(signed, tmp_path) as server:
+        route = routes(way=[f"tiny@{server.url}"])
+        stranger = known(server.url, "tiny")
+        async with routed_proxy(tmp_path, stranger, routes=route) as proxy:
+            answer = await proxy.chat("way", stream=True)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "unreachable")
+            assert server.heads == [b""] * len(server.heads)
+            home_with(tmp_path, replace(stranger, tls_pin=signed.sha256, trusted=True))
+            proxy.clock.ahead_s += 2
+            answer = await proxy.chat("way", stream=True)
+            assert said(answer.text) == "Blue"
+            assert proxy.last.prompt_tokens == 3

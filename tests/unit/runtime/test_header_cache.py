@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def test_a_cache_that_is_not_understood_is_begun_anew(tmp_path: Path, store: Pat
     assert cache.read(path).name == "Tiny"
     cache.save()
     assert HeaderCache(store).knows(path)
+
+
+def test_what_another_version_read_is_not_believed(tmp_path: Path, store: Path) -> None:
+    cache, path = HeaderCache(store), _put(tmp_path / "m.gguf")
+    cache.read(path)
+    cache.save()
+    assert HeaderCache(store).knows(path)
+    document = json.loads(store.read_bytes())
+    store.write_text(json.dumps(document | {"version": document["version"] + 1}))
+    assert not HeaderCache(store).knows(path)
 
 
 def test_a_cache_that_cannot_be_read_or_written_only_costs_time(tmp_path: Path) -> None:

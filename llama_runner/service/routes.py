@@ -48,7 +48,7 @@ class RoutedHost:
         routes = {
             name: await self._route(name, steps, known)
             for name in settings.routes
-            if (steps := await self._steps(name, local))
+            if name.strip() and (steps := await self._steps(name, local))
         }
         return [
             *(model for model in local if model.id not in routes),

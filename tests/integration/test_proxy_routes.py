@@ -1,5 +1,6 @@
 """Names that lead elsewhere: aliases, chosen servers, routes of several steps; what a client sees of it."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.fakes.listening import occupied_port
 from tests.fakes.metronome import Metronome, start_metronome
 from tests.fakes.metronome_plan import Plan
 from tests.fakes.raw_server import raw_server
+from tests.fakes.waiting import until
 from tests.integration.routed_proxy import address, home_with, known, routed_proxy, routes
 
 WORDS = "w1 w2 w3 w4 w5 w6 w7 w8 "
@@ -368,3 +370,21 @@ async def test_a_server_with_a_certificate_that_a_person_trusts_is_asked_over_tl
             answer = await proxy.chat("way", stream=True)
             assert said(answer.text) == "Blue"
             assert proxy.last.prompt_tokens == 3
+
+
+@pytest.mark.parametrize("engine", [Engine.OPENAI, Engine.ANTHROPIC])
+async def test_h23_leaving_closes_the_way_to_a_known_server(
+    tmp_path: Path, engines: dict[Engine, Metronome], engine: Engine
+) -> None:
+    url, plan = engines[engine].url, Plan(id=f"left-{engine}", tokens=1000, gap_ms=20)
+    route = routes(way=[f"{plan.model_id()}@{url}", "never-asked"])
+    async with routed_proxy(tmp_path, known(url, engine=engine), routes=route) as proxy:
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(proxy.chat("way", stream=True))
+            await until(lambda: proxy.requests.records and proxy.last.first_byte_s is not None)
+            asking.cancel()
+        entry = await asyncio.to_thread(engines[engine].last, plan.id)
+        assert entry.ended == "closed by client"
+        # Whoever leaves proves nothing against a server, and asks no other.
+        assert not (await proxy.host.routes()).routes[0].steps[0].passed_over
+        assert proxy.last.tried == ()

@@ -83,3 +83,20 @@ async def test_a_turn_that_comes_as_its_taker_leaves_goes_to_the_next() -> None:
         assert order == ["after"]
         let_go.set()
     assert (admission.in_flight("m"), admission.waiting) == (0, 0)
+
+
+async def test_a_known_server_takes_as_many_as_it_is_said_to() -> None:
+    admission, order, let_go = Admission(clock=SystemClock(), max_in_flight=1), list[str](), asyncio.Event()
+
+    async def hold(name: str) -> None:
+        async with admission.admitted("m@box", 3):
+            order.append(name)
+            await let_go.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for name in "abcd":
+            group.create_task(hold(name))
+        await _settled()
+        assert order == ["a", "b", "c"]
+        let_go.set()
+    assert (order, admission.in_flight("m@box")) == (["a", "b", "c", "d"], 0)

@@ -1,6 +1,5 @@
 """The runtime's values as the control API's, and the API's wishes as the runtime's. Pure."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,20 +39,23 @@ def face_view(listening: Listening) -> ProxyFace:
 
 def model_view(model: ModelFile, room_bytes: int | None = None) -> ServedModel:
     """One model, as its card shows it."""
-    bare = ServedModel(
+    header, fits = model.header, fit(model, room_bytes)
+    if header is None:
+        return ServedModel(
+            id=model.id,
+            path=_text(model.path),
+            origin=model.origin,
+            size_bytes=model.size_bytes,
+            name=model.display_name,
+            problem=model.problem,
+        )
+    return ServedModel(
         id=model.id,
         path=_text(model.path),
         origin=model.origin,
         size_bytes=model.size_bytes,
-        name=model.display_name,
-        problem=model.problem,
-    )
-    header, fits = model.header, fit(model, room_bytes)
-    if header is None:
-        return bare
-    return replace(
-        bare,
         name=model.display_name or header.name,
+        problem=model.problem,
         architecture=header.architecture,
         quantization=header.quantization,
         context_length=header.context_length,

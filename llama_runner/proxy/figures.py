@@ -21,8 +21,11 @@ PROMPT_CUT: Final = "the prompt was cut"
 CONTEXT_FULL: Final = "the context is full"
 
 # The same thing in several dialects: the first name that is there counts.
-_PROMPT: Final = (b'"prompt_tokens"', b'"prompt_eval_count"', b'"input_tokens"')
+_PROMPT: Final = (b'"prompt_tokens"', b'"prompt_eval_count"')
 _OUTPUT: Final = (b'"completion_tokens"', b'"predicted_n"', b'"eval_count"', b'"output_tokens"')
+# Counts that leave out what came from a cache, and what they leave out.
+_ANTHROPICS: Final = (b'"input_tokens"', b'"cache_read_input_tokens"', b'"cache_creation_input_tokens"')
+_LLAMAS: Final = (b'"prompt_n"', b'"cache_n"')
 _REASON: Final = (b'"finish_reason"', b'"done_reason"', b'"stop_reason"', b'"stop_type"')
 _BACKSLASH: Final = ord("\\")
 _NUMBER: Final = re.compile(rb"\s*:\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)")
@@ -53,8 +56,8 @@ def figures(tail: bytes) -> Figures:
     """What the last bytes of an engine's answer say."""
     tail = tail[-TAIL_BYTES:]
     prompt = _number(tail, *_PROMPT)
-    if prompt is None and (processed := _number(tail, b'"prompt_n"')) is not None:
-        prompt = processed + (_number(tail, b'"cache_n"') or 0)
+    if prompt is None:
+        prompt = _sum(tail, _ANTHROPICS) or _sum(tail, _LLAMAS)
     output = _number(tail, *_OUTPUT)
     return Figures(
         prompt_tokens=None if prompt is None else int(prompt),
@@ -102,6 +105,12 @@ def prompt_words(document: Mapping[str, JsonValue]) -> int:
 def _number(tail: bytes, *names: bytes) -> float | None:
     found = _value(tail, names, _NUMBER)
     return None if found is None else float(found[1])
+
+
+def _sum(tail: bytes, names: tuple[bytes, ...]) -> float | None:
+    """Of the first and those of the others that are there; None without the first."""
+    first, *others = (_number(tail, name) for name in names)
+    return None if first is None else first + sum(filter(None, others))
 
 
 def _value(tail: bytes, names: tuple[bytes, ...], shape: re.Pattern[bytes]) -> re.Match[bytes] | None:

@@ -30,6 +30,11 @@ ANTHROPIC = (
         (LLAMA, Figures(41, 7, 0.0505, 0.07025)),
         (OLLAMA, Figures(41, 7, 0.0505, 0.07025)),
         (ANTHROPIC, Figures(None, 7, at_length=True)),
+        (
+            b'{"usage":{"input_tokens":11,"cache_read_input_tokens":900,"cache_creation_input_tokens":0,'
+            b'"output_tokens":7}}',
+            Figures(911, 7),
+        ),
         (b'{"content":"x","truncated":true,"stop_type":"limit"}', Figures(at_length=True, truncated=True)),
         (b"", Figures()),
     ],

@@ -115,7 +115,7 @@ async def test_a_waiting_request_does_not_hold_up_the_end(home: Path) -> None:
                 # The second request is answered only after the first has reached the service.
                 await client.health()
                 service.signal(signal.SIGTERM)
-                assert await asyncio.to_thread(service.wait, 10) == 0
+                assert await asyncio.to_thread(service.wait, 25) == 0
             assert waiting.result().instances == ()
 
 

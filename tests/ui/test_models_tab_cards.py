@@ -10,13 +10,21 @@ from pytestqt.qtbot import QtBot
 
 from llama_runner.control.routes import Route, RouteList, RouteStep
 from llama_runner.control.serving import InstanceActivity
-from llama_runner.control.values import Instance, ProxiedRequest, ServedAdapter, ServedModel, TriedStep
+from llama_runner.control.values import (
+    Instance,
+    ProxiedRequest,
+    ProxyFace,
+    ServedAdapter,
+    ServedModel,
+    TriedStep,
+)
 from llama_runner.ui.tabs.models_columns import columns
 from llama_runner.ui.tabs.models_facts import activity_facts, file_facts, instance_facts
 from llama_runner.ui.tabs.models_log import matching
 from llama_runner.ui.tabs.models_requests import RequestsView, request_facts
 from llama_runner.ui.tabs.models_routes import lines_of, state_text
 from llama_runner.ui.tabs.models_rows import ModelLine, abilities_text, fit_sentence, fit_text, search_text
+from llama_runner.ui.tabs.models_serve import reach_words
 from llama_runner.ui.tabs.models_waterfall import stage_words, stages, whole_s
 from llama_runner.ui.theme import DARK, LIGHT, Theme, ThemeMode
 from llama_runner.ui.tick import TickPictures
@@ -237,3 +245,13 @@ def test_steps_of_routes_say_whether_they_could_answer() -> None:
     lines = lines_of(RouteList((Route("coder", steps),)))
     assert [line.place for line in lines] == [1, 2, 3]
     assert [state_text(line) for line in lines] == ["● ready to be asked", "◌ passed over", "✕ cannot answer"]
+
+
+def test_who_reaches_an_api_beyond_this_machine_is_told() -> None:
+    """C6, I8: what other machines reach is never silent."""
+    face = ProxyFace(1234, "http://127.0.0.1:1234")
+    assert reach_words(face) == ""
+    assert reach_words(replace(face, needs_token=True)).startswith("Programs have to send")
+    told = reach_words(replace(face, needs_token=True, open_to_others=True))
+    assert "Other machines reach it" in told
+    assert "access token" in told

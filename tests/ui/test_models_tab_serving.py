@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QCheckBox,
+    QDialog,
     QLabel,
     QLineEdit,
     QMessageBox,
@@ -18,10 +19,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from llama_runner.control.access_token import kept_hash
 from llama_runner.core.config import load_app_config, save_app_config
 from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import create_folders, home_at
+from llama_runner.net.credentials import hash_token
 from llama_runner.ui.tabs.models import ModelsTab
+from llama_runner.ui.tabs.models_token import TokenDialog
 from llama_runner.ui.widgets.tables import DataTable
 from tests.fakes.gguf_files import write_tiny_llama
 from tests.fakes.listening import answers, occupied_port
@@ -176,6 +180,32 @@ def test_a_busy_port_is_told_beside_the_switch_and_another_one_helps(two_models:
             assert field.property("invalid") is True
             assert "65,535" in field.accessibleDescription()
             assert load_app_config(home_at(two_models)).value.proxy.ollama_port == port
+
+    run(scenario())
+
+
+def test_a_token_is_made_shown_once_and_forgotten(two_models: Path) -> None:
+    """R1.6: the file keeps a hash, the window nothing."""
+
+    def dialogs() -> list[QDialog]:
+        return [w for w in QApplication.topLevelWidgets() if isinstance(w, TokenDialog) and w.isVisible()]
+
+    async def scenario() -> None:
+        async with stage(two_models) as on:
+            tab = await opened(on, "Serve")
+            await until(lambda: text_of(tab, "Access token").endswith("none"))
+            button(tab, "Make a new access token").click()
+            await until(dialogs)
+            (field,) = dialogs()[0].findChildren(QLineEdit)
+            assert kept_hash(home_at(two_models)) == hash_token(field.text())
+            dialogs()[0].close()
+            await until(lambda: "made 20" in text_of(tab, "Access token"))
+            button(tab, "Forget the access token").click()
+            await until(open_questions)
+            answer(open_questions()[0], "Forget")
+            await until(lambda: text_of(tab, "Access token").endswith("none"))
+            assert kept_hash(home_at(two_models)) is None
+            assert on.shell.errors == []
 
     run(scenario())
 

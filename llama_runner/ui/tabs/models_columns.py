@@ -127,6 +127,13 @@ def _running_columns() -> tuple[Column[ModelLine], ...]:
             number=True,
             hint=_tr("Memory that its process uses now."),
         ),
+        Column(
+            _tr("GPU memory"),
+            lambda line: format.size(line.instance.vram_bytes if line.instance else None),
+            lambda line: line.instance.vram_bytes if line.instance else None,
+            number=True,
+            hint=_tr("Of its process, where the driver tells."),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QCoreApplication, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -19,6 +19,7 @@ from llama_runner.core.settings import AppConfig
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_routes import RoutesView
+from llama_runner.ui.tabs.models_token import TokenRow
 from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, mono_font, tooltip
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.number_field import NumberRule, parse_number
@@ -28,6 +29,20 @@ if TYPE_CHECKING:
 
 PORT: Final = NumberRule(0, 65535)
 PORT_CHARS: Final = 6
+# Of one dialect: the controls, who reaches it, what is wrong.
+LINES: Final = 3
+
+
+def reach_words(face: ProxyFace) -> str:
+    """Who reaches it beyond the programs of this machine, and what they need; empty when nobody does."""
+    token = _tr("Programs have to send the access token as their API key.")
+    if face.open_to_others:
+        return f"{_tr('⚠ Other machines reach it.')} {token}"
+    return token if face.needs_token else ""
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("models", text)
 
 
 class FaceRow(QWidget):
@@ -64,6 +79,8 @@ class FaceRow(QWidget):
         self.copy = QPushButton(self.tr("Copy"), parent)
         self.copy.setAccessibleName(self.tr("Copy the address of the {name} API").format(name=title))
         self.copy.setToolTip(tooltip(self.tr("Copy the address")))
+        self.note = PlainLabel(wrap=True, selectable=True, parent=parent)
+        self.note.setAccessibleName(self.tr("Who reaches the {name} API").format(name=title))
         self.problem = PlainLabel(wrap=True, selectable=True, parent=parent)
         self.problem.setObjectName("errorText")
         self.problem.setAccessibleName(self.tr("What is wrong with the {name} API").format(name=title))
@@ -113,6 +130,9 @@ class FaceRow(QWidget):
         self.address.set_name(self._address_text(face))
         self.address.set_status("" if self.url else "bad" if face is not None and face.problem else "muted")
         self.copy.setEnabled(bool(self.url))
+        self.note.setText(reach_words(face) if face is not None and self.url else "")
+        self.note.set_status("bad" if face is not None and face.open_to_others else "")
+        self.note.setVisible(bool(self.note.text()))
         self.problem.setText(face.problem if face is not None else "")
         for widget in (self.problem, self.retry):
             widget.setVisible(bool(self.problem.text()))
@@ -120,10 +140,8 @@ class FaceRow(QWidget):
     def _address_text(self, face: ProxyFace | None) -> str:
         if face is None:
             return self.tr("The service is not running")
-        if face.problem:
-            return self.tr("✕ not served")
         if not self.url:
-            return self.tr("○ off")
+            return self.tr("✕ not served") if face.problem else self.tr("○ off")
         return self.tr("{address} (by the command line)").format(address=self.url) if face.fixed else self.url
 
     def _check_port(self, _: str = "") -> None:
@@ -179,13 +197,15 @@ class ServePage(QWidget):
         grid.setHorizontalSpacing(SPACE_M)
         grid.setVerticalSpacing(SPACE_XS)
         for number, row in enumerate(self._rows):
-            line = 2 * number
+            line = LINES * number
             port = PlainLabel(self.tr("Port"), muted=True)
             port.setBuddy(row.port)
             for place, widget in enumerate((row.switch, port, row.port, row.address, row.copy)):
                 grid.addWidget(widget, line, place)
-            grid.addWidget(row.problem, line + 1, 0, 1, 4)
-            grid.addWidget(row.retry, line + 1, 4)
+            grid.addWidget(row.note, line + 1, 0, 1, 5)
+            grid.addWidget(row.problem, line + 2, 0, 1, 4)
+            grid.addWidget(row.retry, line + 2, 4)
+        grid.addWidget(TokenRow(self._workspace, self._shell, card), LINES * len(self._rows), 0, 1, 5)
         grid.setColumnStretch(3, 1)
         self._routes = RoutesView(self._workspace, self._shell.theme)
         column = QVBoxLayout(self)

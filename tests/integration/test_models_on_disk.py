@@ -33,14 +33,17 @@ def _png(side: int = 64) -> str:
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode()
 
 
-def _put_in_ollamas_store(root: Path, model: Path, digest: str = "a" * 64) -> None:
-    blob = root / "blobs" / f"sha256-{digest}"
-    blob.parent.mkdir(parents=True)
-    model.rename(blob)
+def _put_in_ollamas_store(root: Path, model: Path, adapter: Path) -> None:
+    """As `ollama create` leaves a model with an ADAPTER."""
+    (root / "blobs").mkdir(parents=True)
+    layers = []
+    for kind, source, digest in (("model", model, "a" * 64), ("adapter", adapter, "b" * 64)):
+        shutil.copy(source, root / "blobs" / f"sha256-{digest}")
+        media = f"application/vnd.ollama.image.{kind}"
+        layers.append({"mediaType": media, "digest": f"sha256:{digest}", "size": source.stat().st_size})
     manifest = root / "manifests" / "registry.ollama.ai" / "library" / "pulled" / "8m"
     manifest.parent.mkdir(parents=True)
-    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}", "size": 1}
-    manifest.write_text(json.dumps({"schemaVersion": 2, "layers": [layer]}))
+    manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Itera
     shutil.copy(tiny, models / "seeing" / "seeing-F16.gguf")
     write_tiny_projector(models / "seeing" / "mmproj-F16.gguf")
     shutil.copy(tiny, models / "plain" / "plain-F16.gguf")
-    write_tiny_adapter(models / "plain" / "style.gguf")
+    adapter = write_tiny_adapter(models / "plain" / "style.gguf")
     split_in_two(tiny, models / "split", "split")
-    _put_in_ollamas_store(store, tiny)
+    _put_in_ollamas_store(store, tiny, adapter)
     free = "127.0.0.1:0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_MODELS", str(store))
@@ -148,6 +151,8 @@ def test_an_adapter_of_the_models_list_changes_what_the_model_says(service: Serv
     _control(service, "POST", "/instances", {"model": model, "options": {"loras": [adapter["path"]]}})
     styled, _ = _ask(service, model)
     assert styled != plain
+    # Ollama's model of the same parts: there the adapter is part of the model.
+    assert _ask(service, "pulled:8m")[0] == styled
 
 
 def test_g15_a_split_model_is_one_and_is_loaded_whole(service: ServiceProcess) -> None:

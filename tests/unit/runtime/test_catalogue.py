@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,6 +169,34 @@ def test_g16_a_folder_without_permission_is_a_problem_not_a_failure(root: Path) 
     found = _find(root)
     assert _ids(found) == ["m"]
     assert "closed cannot be read" in found.problems[0]
+
+
+def test_g16_what_may_not_be_read_is_said_and_the_rest_is_listed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the test above, for whoever may read everything."""
+    _put(root / "closed" / "m.gguf")
+    _put(root / "open" / "secret.gguf")
+    _put(root / "open" / "well.gguf")
+    scandir, opened = os.scandir, Path.open
+
+    def no_scandir(path: Path) -> Any:
+        if path == root / "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    def no_open(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "secret.gguf":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "scandir", no_scandir)
+    monkeypatch.setattr(Path, "open", no_open)
+    found = _find(root)
+    assert found.problems == (f"{root / 'closed'} cannot be read: Permission denied.",)
+    secret, well = found.models
+    assert "cannot be read: Permission denied" in (secret.problem or "")
+    assert well.problem is None
 
 
 def test_a_folder_that_vanishes_while_it_is_read_is_a_problem(root: Path) -> None:

@@ -12,7 +12,7 @@ from llama_runner.backends.base import Engine
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import ServerError, UnreachableError
 from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
-from llama_runner.net.errors import status_error
+from llama_runner.net.errors import raise_for_status, status_error
 from llama_runner.net.pour import Pouring, Take, open_pouring
 from llama_runner.net.stream import WireLike
 from llama_runner.proxy import bridge
@@ -94,6 +94,8 @@ async def _answered(one: Asking, step: Step, answer: Pouring, limit: asyncio.Tim
         await _pour(one, answer, limit)
         return answer.status
     body = await answer.error_body()
+    if answer.status < 400:
+        raise_for_status(answer.status, answer.headers, body, step.where)
     error = status_error(answer.status, answer.headers, body, step.where)
     if not last and answer.status in _ANOTHER_MAY:
         raise error
@@ -164,16 +166,24 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
         said = {**call.native.document, "model": upstream.model_id}
         url = upstream.base_url + call.native.path
         return _Wire(url, {**_headers(upstream, call), **hops}, dump_json(said))
-    document = {**document_of(call), "model": upstream.model_id}
     backend = bridge.backend_of(upstream, one.shared.http, one.shared.clock)
     if not bridge.is_needed(call, upstream.engine):
         headers = _headers(upstream, call)
         if upstream.engine is Engine.ANTHROPIC:
             headers = {**backend.encode(chat_request({})).headers, "Accept": headers["Accept"]}
-        return _Wire(url, {**headers, **hops}, dump_json(document))
+        return _Wire(url, {**headers, **hops}, _for_model(call, upstream.model_id))
+    document = {**document_of(call), "model": upstream.model_id}
     wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
     one.out.start_over(writer)
     return _Wire(wire.url, {**wire.headers, **hops}, wire.body)
+
+
+def _for_model(call: Call, model_id: str) -> bytes:
+    """The body with another model's name in it. Faces write the name first, so mostly nothing is parsed."""
+    written, wanted = (dump_json({"model": name}).removesuffix(b"}") for name in (call.model.id, model_id))
+    if call.body.startswith(written + b","):
+        return wanted + call.body[len(written) :]
+    return dump_json({**document_of(call), "model": model_id})
 
 
 def document_of(call: Call) -> dict[str, JsonValue]:

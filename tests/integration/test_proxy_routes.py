@@ -381,10 +381,35 @@ async def test_h23_leaving_closes_the_way_to_a_known_server(
     async with routed_proxy(tmp_path, known(url, engine=engine), routes=route) as proxy:
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(proxy.chat("way", stream=True))
-            await until(lambda: proxy.requests.records and proxy.last.first_byte_s is not None)
+            await until(lambda: proxy.requests.records and proxy.last.first_byte_s is not None, limit_s=30)
             asking.cancel()
         entry = await asyncio.to_thread(engines[engine].last, plan.id)
         assert entry.ended == "closed by client"
         # Whoever leaves proves nothing against a server, and asks no other.
         assert not (await proxy.host.routes()).routes[0].steps[0].passed_over
         assert proxy.last.tried == ()
+
+
+async def test_d10_a_redirect_is_no_answer_and_not_followed(tmp_path: Path, server: Metronome) -> None:
+    head = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.9:1/\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(lambda *_: head.encode()) as away:
+        only, both = [f"m@{away.url}"], [f"m@{away.url}", f"big@{server.url}"]
+        servers = (known(away.url), known(server.url))
+        async with routed_proxy(tmp_path, *servers, routes=routes(only=only, both=both)) as proxy:
+            answer = await proxy.chat("only")
+            assert answer.status_code == 502
+            assert "127.0.0.9" not in answer.text
+            assert said((await proxy.chat("both", stream=True)).text) == WORDS
+
+
+@pytest.mark.parametrize("name", ["plain", 'quo"ted', "üñí\u2028"])
+async def test_the_server_is_asked_for_its_own_models_name(
+    tmp_path: Path, server: Metronome, name: str
+) -> None:
+    async with routed_proxy(
+        tmp_path, known(server.url), routes=routes(**{name: [f"big@{server.url}"]})
+    ) as proxy:
+        text = 'Say "model": "' + name
+        assert said((await proxy.chat(name, text, stream=True)).text) == WORDS
+        sent = server.last("").body
+        assert (sent["model"], sent["messages"][0]["content"]) == ("big", text)

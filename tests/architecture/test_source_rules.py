@@ -65,6 +65,7 @@ IMPORTED_ONLY_IN = {
     "winreg": ("system/",),
     "pynvml": ("telemetry/",),
     "uvicorn": ("service/",),
+    "wsproto": ("service/",),
     "uvloop": ("net/", "stress/", "service/"),
 }
 

@@ -38,6 +38,7 @@ PARTS: Final = (
     "starlette",
     "uvicorn",
     "uvloop",
+    "wsproto",
     "zeroconf",
 )
 

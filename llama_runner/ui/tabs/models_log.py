@@ -121,8 +121,12 @@ class LogView(QWidget):
 
     def _append(self, lines: Sequence[str]) -> None:
         if lines:
+            # Long lines would be scrolled to their ends.
+            across = self._text.horizontalScrollBar()
+            place = across.value()
             self._text.appendPlainText("\n".join(lines))
             self._to_end()
+            across.setValue(place)
 
     def _show_all(self) -> None:
         self._text.setPlainText("\n".join(matching(self._lines, self._words.text())))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and des
 
 def test_after_load_and_crashes_nothing_is_left(tmp_path: Path, engine: Path, demo_model: Path) -> None:
     """F1, F14: every request has an end, in words where it failed; at rest no child and no task is left."""
-    report = soak(tmp_path, engine, demo_model, seconds=4, seed=7, clients=4, round_s=2.0)
+    report = soak(tmp_path, engine, demo_model, seconds=2, seed=7, clients=4, round_s=2.0)
     assert not report.hung
     assert not [outcome for outcome in report.outcomes if "cut without a word" in outcome]
     assert report.outcomes["chat: whole"] + report.outcomes["stream: whole"] > 0
@@ -23,11 +23,13 @@ def test_after_load_and_crashes_nothing_is_left(tmp_path: Path, engine: Path, de
     assert {rest.tasks < 15 for rest in report.rests} == {True}
 
 
-def test_f9_kills_at_random_moments_leave_no_orphan(tmp_path: Path, engine: Path, demo_model: Path) -> None:
-    seen = kills(tmp_path, engine, demo_model, count=2, seed=3)
-    assert seen.with_children == 2
+def test_f9_a_kill_at_a_random_moment_leaves_no_orphan(
+    tmp_path: Path, engine: Path, demo_model: Path
+) -> None:
+    seen = kills(tmp_path, engine, demo_model, count=1, seed=3)
+    assert seen.with_children == 1
     assert seen.orphans == 0
-    assert len(seen.answered_s) == 3
+    assert len(seen.answered_s) == 2
 
 
 def test_a_leak_is_a_slope() -> None:

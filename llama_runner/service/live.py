@@ -25,7 +25,7 @@ from llama_runner.control.events import (
     SettingsEvent,
 )
 from llama_runner.control.settings import SettingsState
-from llama_runner.control.values import API_PREFIX, Health, adapter_of
+from llama_runner.control.values import API_PREFIX, Health, ProxiedRequest, adapter_of
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.runtime.states import InstanceSnapshot
@@ -66,14 +66,14 @@ class Instances(Protocol):
 
 
 @dataclass(slots=True)
-class _Seen:
+class Reader:
     """What one reader was told last."""
 
     revision: int = -1
     health: Health | None = None
     config: AppConfig | None = None
     number: int = 0
-    unfinished: set[int] = field(default_factory=set)
+    unfinished: dict[int, ProxiedRequest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,37 +149,41 @@ class Live:
             log.debug("web socket closed by its client")
 
     async def _tell_events(self, socket: WebSocket) -> None:
-        seen = _Seen()
+        reader = Reader()
         while not self._of.state.closing:
-            for event in self._news(seen):
+            for event in self.news(reader):
                 await _send(socket, event)
-            await self._of.manager.wait_change(seen.revision, LOOK_EVERY_S)
+            await self._of.manager.wait_change(reader.revision, LOOK_EVERY_S)
             await self._of.follow()
         await socket.close(GOING_AWAY)
 
-    def _news(self, seen: _Seen) -> Iterator[Event]:
+    def news(self, reader: Reader) -> Iterator[Event]:
         """What is new to a reader; it counts as told."""
         health = replace(self._of.health(), uptime_s=0.0)
-        if health != seen.health:
-            seen.health = health
+        if health != reader.health:
+            reader.health = health
             yield HealthEvent(self._of.health())
         config = self._of.config()
-        if config != seen.config:
-            seen.config = config
+        if config != reader.config:
+            reader.config = config
             yield SettingsEvent(self._of.settings())
         revision = self._of.manager.revision
-        if revision != seen.revision:
-            seen.revision = revision
+        if revision != reader.revision:
+            reader.revision = revision
             yield InstancesEvent(revision, tuple(map(instance_view, self._of.manager.instances())))
-        records = [
-            one
+        yield from self._requests(reader)
+
+    def _requests(self, reader: Reader) -> Iterator[RequestsEvent]:
+        """Those that are new to a reader or went on since; finished ones are not looked at again."""
+        views = [
+            request_view(one)
             for one in self._of.state.requests.records
-            if one.number > seen.number or one.number in seen.unfinished
+            if one.number > reader.number or one.number in reader.unfinished
         ]
-        seen.unfinished = {one.number for one in records if one.outcome == "running"}
-        if fresh := [one for one in records if one.number > seen.number or one.outcome != "running"]:
-            seen.number = max(seen.number, records[-1].number)
-            yield RequestsEvent(tuple(map(request_view, fresh)))
+        if fresh := tuple(view for view in views if view != reader.unfinished.get(view.number)):
+            reader.number = max(reader.number, fresh[-1].number)
+            yield RequestsEvent(fresh)
+        reader.unfinished = {view.number: view for view in views if view.outcome == "running"}
 
     async def _tell_metrics(self, socket: WebSocket) -> None:
         collector, told = self._start_sampling(), 1  # the first sample has no rates yet

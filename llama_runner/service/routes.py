@@ -72,10 +72,9 @@ class RoutedHost:
             self._local.keep(model_id, idle_s)
             return
         entry = self._settings().routes.get(model_id)
-        for text in entry.steps if entry is not None else ():
-            if self._local.has(text):
-                self._local.keep(text, idle_s)
-                return
+        first = next((text for text in entry.steps if self._local.has(text)), None) if entry else None
+        if first is not None:
+            self._local.keep(first, idle_s)
 
     async def changed(self, limit_s: float) -> None:
         """Until a model here changed."""

@@ -52,6 +52,12 @@ def chat(service: ServiceProcess, model: str) -> httpx.Response:
     return httpx.post(f"{service.ready['openai']}/v1/chat/completions", json=body, timeout=60)
 
 
+def notices(service: ServiceProcess) -> list[str]:
+    headers = {"Authorization": f"Bearer {service.run_file.token}"}
+    found: list[str] = httpx.get(f"{service.url}/api/v1/health", headers=headers).json()["notices"]
+    return found
+
+
 @pytest.mark.timeout(120)
 def test_a_route_leads_here_when_the_server_is_gone(service: ServiceProcess, server: Metronome) -> None:
     home = service.home
@@ -92,6 +98,13 @@ def test_a_route_leads_here_when_the_server_is_gone(service: ServiceProcess, ser
     assert found["requests"][1]["tried"][0]["where"] == where
     assert found["requests"][1]["output_tokens"] == 2
     assert found["requests"][1]["prefill_s"] > 0
+
+    # F19: a person sees that a server is passed over.
+    assert notices(service) == []
+    for _ in range(4):
+        assert chat(service, "away").status_code == 200
+    (told,) = notices(service)
+    assert told.startswith(f"{where} failed again and again")
 
     code, tested = run(home, "routes", "test", "away")
     assert (code, tested["steps"][0]["problem"] is None) == (0, False)

@@ -15,8 +15,8 @@ from llama_runner.control.serving import (
     DefaultWish,
     EngineList,
     InstanceActivity,
+    Profile,
     ProfileList,
-    ProfileWish,
 )
 from llama_runner.control.settings import SettingsChange, SettingsChanged, SettingsState
 from llama_runner.control.values import (
@@ -182,10 +182,14 @@ class ControlClient:
         """The ways to load a model that a person gave names to."""
         return await self._get(ProfileList, f"models/{quote(model, safe='')}/profiles")
 
+    async def profile(self, model: str, name: str) -> Profile:
+        """One of them."""
+        return await self._get(Profile, f"models/{quote(model, safe='')}/profiles/{quote(name, safe='')}")
+
     async def save_profile(self, model: str, name: str, options: LoadOptions) -> ProfileList:
         """Add or replace a profile."""
         path = f"models/{quote(model, safe='')}/profiles/{quote(name, safe='')}"
-        return await self._ask(ProfileList, "PUT", path, body=to_json(ProfileWish(options)))
+        return await self._ask(ProfileList, "PUT", path, body=to_json(Profile(options)))
 
     async def remove_profile(self, model: str, name: str) -> ProfileList:
         """Forget a profile."""

@@ -23,8 +23,8 @@ class ProfileList:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileWish:
-    """Body of a profile's change."""
+class Profile:
+    """One profile: the options that it chooses."""
 
     options: LoadOptions
 

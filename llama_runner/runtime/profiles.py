@@ -58,6 +58,18 @@ def profiles_of(model: ModelFile, entry: ModelEntry | None) -> ModelProfiles:
     return ModelProfiles(model.id, default, entry.profiles, entry.parameters)
 
 
+def profile_named(found: ModelProfiles, name: str) -> LoadOptions:
+    """One of them. Raises NotFoundError with those there are."""
+    if name in found.profiles:
+        return found.profiles[name]
+    known = ", ".join(found.profiles) or "none"
+    raise NotFoundError(
+        f"{found.model_id} has no profile {visible_controls(name, 80)}.",
+        f"Its profiles: {known}.",
+        tuple(found.profiles),
+    )
+
+
 def with_profile(
     config: ModelsConfig, model: ModelFile, root: Path, name: str, options: LoadOptions
 ) -> ModelsConfig:
@@ -98,11 +110,7 @@ def with_default_profile(
 
 def _having(config: ModelsConfig, model: ModelFile, root: Path, name: str) -> ModelEntry:
     entry = _entry_or_new(config, model, root)[1]
-    if name not in entry.profiles:
-        known = ", ".join(entry.profiles) or "none"
-        raise NotFoundError(
-            f"{model.id} has no profile {visible_controls(name, 80)}.", f"Its profiles: {known}."
-        )
+    profile_named(profiles_of(model, entry), name)
     return entry
 
 

@@ -15,6 +15,7 @@ from llama_runner.runtime.argv import split_scale, wanted_options
 from llama_runner.runtime.catalogue import ModelCatalogue, ModelFile
 from llama_runner.runtime.engines import DEFAULT
 from llama_runner.runtime.gguf import read_gguf
+from llama_runner.runtime.profiles import profile_named, profiles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +95,9 @@ def choose_profile(
     name = (entry.default_profile if entry is not None else None) if wanted is None else wanted
     if not name:
         return None, LoadOptions()
-    if name in profiles:
-        return name, profiles[name]
-    if wanted is None:
+    if name not in profiles and wanted is None:
         return None, LoadOptions()
-    known = ", ".join(list(profiles)[:10]) or "none"
-    raise NotFoundError(
-        f"{model.id} has no profile {visible_controls(name, 80)}.", f"Its profiles: {known}.", tuple(profiles)
-    )
+    return name, profile_named(profiles_of(model, entry), name)
 
 
 def _over(below: LoadOptions, above: LoadOptions) -> LoadOptions:

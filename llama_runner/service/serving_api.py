@@ -8,12 +8,12 @@ from llama_runner.control.serving import (
     DefaultWish,
     EngineList,
     InstanceActivity,
+    Profile,
     ProfileList,
-    ProfileWish,
 )
 from llama_runner.core.load_options import LoadOptions
 from llama_runner.runtime.activity import Activity
-from llama_runner.runtime.profiles import ModelProfiles
+from llama_runner.runtime.profiles import ModelProfiles, profile_named
 from llama_runner.runtime.states import InstanceSnapshot
 from llama_runner.service.endpoints import Call, Endpoint
 
@@ -73,11 +73,18 @@ class ServingApi:
                 answer=ProfileList,
             ),
             Endpoint(
+                method="GET",
+                path="/models/{id}/profiles/{name}",
+                summary="One profile of a model.",
+                handle=self._profile,
+                answer=Profile,
+            ),
+            Endpoint(
                 method="PUT",
                 path="/models/{id}/profiles/{name}",
                 summary="Add or replace a profile of a model.",
                 handle=self._save,
-                body=ProfileWish,
+                body=Profile,
                 answer=ProfileList,
             ),
             Endpoint(
@@ -113,6 +120,10 @@ class ServingApi:
 
     async def _profiles(self, call: Call) -> ProfileList:
         return profiles_view(await self.library.profiles(call.path["id"]))
+
+    async def _profile(self, call: Call) -> Profile:
+        found = await self.library.profiles(call.path["id"])
+        return Profile(profile_named(found, call.path["name"]))
 
     async def _save(self, call: Call) -> ProfileList:
         saved = await self.library.save_profile(call.path["id"], call.path["name"], call.body.options)

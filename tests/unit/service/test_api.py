@@ -349,6 +349,9 @@ async def test_profiles_are_kept_read_and_forgotten(tmp_path: Path) -> None:
         assert saved.profiles == {"long texts": wish}
         assert saved.parameters == LoadOptions(threads=1)
         assert (await api.client.profiles("m")) == saved
+        assert (await api.client.profile("m", "long texts")).options == wish
+        with pytest.raises(errors.NotFoundError, match="no profile short"):
+            await api.client.profile("m", "short")
         assert (await api.client.set_default_profile("m", "long texts")).default == "long texts"
         assert (await api.client.remove_profile("m", "long texts")).profiles == {}
         loaded = await api.client.load("m", profile="long texts", reload=True)

@@ -47,7 +47,31 @@ class _File:
     files: dict[str, KnownFile]
 
 
+@dataclass(frozen=True, slots=True)
+class _AnyVersion:
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherHeader:
+    chat_template_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherFile:
+    header: _OtherHeader | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherVersion:
+    files: dict[str, _OtherFile]
+
+
 _ADAPTER: Final = TypeAdapter(_File)
+_VERSION: Final = TypeAdapter(_AnyVersion)
+_OTHERS: Final = TypeAdapter(_OtherVersion)
+# The size and time of no file.
+_NEVER: Final = -1
 
 
 class HeaderCache:
@@ -167,8 +191,17 @@ def _load(path: Path) -> dict[str, KnownFile]:
     if data is None:
         return {}
     try:
-        content = _ADAPTER.validate_json(data)
+        version = _VERSION.validate_json(data).version
+        return dict(_ADAPTER.validate_json(data).files) if version == FILE_VERSION else _templates(data)
     except ValidationError as error:
         log.warning("model headers not understood errors=%d", error.error_count())
         return {}
-    return dict(content.files) if content.version == FILE_VERSION else {}
+
+
+def _templates(data: bytes) -> dict[str, KnownFile]:
+    """Of what another version read only the templates count: a changed one is told across versions too."""
+    return {
+        name: KnownFile(_NEVER, _NEVER, None, earlier_template_sha256=file.header.chat_template_sha256)
+        for name, file in _OTHERS.validate_json(data).files.items()
+        if file.header is not None
+    }

@@ -182,6 +182,23 @@ def test_g14_another_template_than_before_is_told_and_stays_told(tmp_path: Path,
     assert later.template_changed(path)
 
 
+def test_g14_a_changed_template_is_told_across_versions_of_the_program(tmp_path: Path, store: Path) -> None:
+    changed, same = tmp_path / "changed.gguf", tmp_path / "same.gguf"
+    cache = HeaderCache(store)
+    for path in (changed, same):
+        cache.read(_put(path, _template("one")))
+    cache.save()
+    document = json.loads(store.read_bytes())
+    store.write_text(json.dumps(document | {"version": document["version"] - 1}))
+    _put(changed, _template("quite another"))
+    later = HeaderCache(store)
+    for path in (changed, same):
+        assert not later.knows(path)
+        later.read(path)
+    assert later.template_changed(changed)
+    assert not later.template_changed(same)
+
+
 def test_g14_a_new_file_and_one_touched_have_no_changed_template(tmp_path: Path) -> None:
     path, cache = _put(tmp_path / "m.gguf", _template("one")), HeaderCache()
     cache.read(path)

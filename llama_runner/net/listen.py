@@ -7,8 +7,9 @@ from typing import Final
 
 from llama_runner.core.errors import ConfigError, PortInUseError, UsageError
 
-# What the kernel queues while a start or a stall keeps us from accepting.
-BACKLOG: Final = 128
+# What the kernel queues while a start, a stall or a crowd keeps us from accepting: a connection that does not
+# fit tries again a second later.
+BACKLOG: Final = 4096
 # Windows says EACCES for a port that is exclusively somebody else's.
 _BUSY: Final = frozenset({errno.EADDRINUSE, errno.EACCES} if sys.platform == "win32" else {errno.EADDRINUSE})
 

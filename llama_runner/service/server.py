@@ -9,12 +9,11 @@ from typing import Any, Final, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from llama_runner.net.listen import BACKLOG
 from llama_runner.service.connection import PATIENCE, BoundedRequests, Patience
 from llama_runner.service.guests import Guests
 
-# What the kernel queues while many connect at once: those that do not fit try again a second later.
-BACKLOG: Final = 4096
-# How many of them are taken before anything else gets its turn.
+# How many connections are taken before anything else gets its turn.
 ACCEPTED_AT_ONCE: Final = 64
 KEEP_ALIVE_S: Final = 15
 # Waiting requests are answered at once when the service closes; what takes longer does not read.

@@ -8,6 +8,7 @@ from llama_runner.cli.context import home_of
 from llama_runner.cli.render import Output
 from llama_runner.core.errors import ConfigError, ExitCode
 from llama_runner.net.listen import parse_listen
+from llama_runner.system.privileges import runs_as_root
 
 if TYPE_CHECKING:
     from llama_runner.service.addresses import ProxyUrls
@@ -51,6 +52,8 @@ class ServeCommand:
         if args.print_url:
             return await _print_url(args, out)
         _check(args)
+        if runs_as_root():
+            out.note("This runs as root: a fault in a model server would have all rights. Use another user.")
         # Only now: `--stop` and a mistake in the arguments need nothing of the serving side.
         from llama_runner.control.access_token import read_token_file
         from llama_runner.net.credentials import hash_token

@@ -7,6 +7,7 @@ import pytest
 from llama_runner.core.clashes import clashes
 from llama_runner.core.config import change_app_config, load_app_config
 from llama_runner.core.errors import ConfigError
+from llama_runner.core.fields import all_settings
 from llama_runner.core.paths import Home, home_at
 from llama_runner.core.settings import AppConfig, ProxySettings, ServiceSettings
 
@@ -60,3 +61,16 @@ def config(control: int, openai: int | None, ollama: int | None) -> AppConfig:
 def test_c5_listeners_that_want_the_same_port_are_named(value: AppConfig, keys: list[str]) -> None:
     found = clashes(value, file_name="app_config.json")
     assert [problem.key for problem in found] == keys
+
+
+def test_settings_that_name_places_of_this_machine_are_known_by_what_they_take() -> None:
+    """I14: the control API leaves them to the person at the machine."""
+    paths = {info.key for info in all_settings(AppConfig, entries=True) if info.is_path}
+    assert {"runtime.engine_path.linux", "runtime.models_dir.windows", "runtime.engines.ID.linux"} <= paths
+    assert not {"stress.requests", "chat.system_prompt", "service.control_host"} & paths
+
+
+def test_what_counts_later_is_said_in_the_schema_too() -> None:
+    later = {info.key: info.applies for info in all_settings(AppConfig) if info.applies != "now"}
+    assert later["service.control_port"] == "start" and later["runtime.engine_path.linux"] == "load"
+    assert AppConfig.model_json_schema()["$defs"]["ServiceSettings"]["properties"]["control_port"]["applies"]

@@ -48,6 +48,7 @@ class RoutedProxy:
     host: RoutedHost
     requests: RequestLog
     clock: MovingClock
+    admission: Admission
 
     @property
     def last(self) -> RequestRecord:
@@ -124,7 +125,7 @@ async def routed_proxy(folder: Path, *servers: ServerRecord, **proxy: Any) -> As
         )
         try:
             async with _client(openai_app(shared)) as openai, _client(ollama_app(shared)) as ollama:
-                yield RoutedProxy(openai, ollama, host, requests, clock)
+                yield RoutedProxy(openai, ollama, host, requests, clock, shared.admission)
         finally:
             prompts.close()
             await tasks.close()

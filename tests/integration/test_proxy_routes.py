@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -413,3 +414,40 @@ async def test_the_server_is_asked_for_its_own_models_name(
         assert said((await proxy.chat(name, text, stream=True)).text) == WORDS
         sent = server.last("").body
         assert (sent["model"], sent["messages"][0]["content"]) == ("big", text)
+
+
+FAULTS = (
+    b"",
+    b"no HTTP at all\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n",
+    b"HTTP/1.1 500 Broken\r\nContent-Length: 6\r\n\r\n<html>",
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+)
+
+
+async def test_whatever_a_server_does_before_its_first_byte_every_request_is_answered(
+    tmp_path: Path, server: Metronome
+) -> None:
+    """120 requests from 8 clients, the first step failing in every way there is; nothing is left behind."""
+    faults = random.Random(4).choices(FAULTS, k=1000)
+    async with raw_server(lambda number, _: faults[number]) as first:
+        steps = [f"m@{first.url}", f"big@{server.url}"]
+        servers = (known(first.url), known(server.url))
+        async with routed_proxy(tmp_path, *servers, routes=routes(way=steps)) as proxy:
+            waiting = iter(range(120))
+
+            async def client() -> None:
+                for _ in waiting:
+                    answer = await proxy.chat("way", stream=True)
+                    assert said(answer.text) == WORDS, answer.text
+                    # Its pause is over each time: it goes on failing.
+                    proxy.clock.ahead_s += 10
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(client())
+            whys = {one.tried[0].why for one in proxy.requests.records if one.tried}
+            assert len(whys) >= len(FAULTS)
+            assert all(one.outcome == "done" for one in proxy.requests.records)
+            assert (proxy.admission.waiting, proxy.admission.in_flight(steps[0])) == (0, 0)

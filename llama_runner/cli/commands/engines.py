@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service
 from llama_runner.cli.render import Output, table
@@ -94,7 +96,13 @@ async def _add(args: argparse.Namespace, out: Output) -> ExitCode:
     settings = _settings(home)
     known = settings.engines.get(name, NamedEngine())
     tools = known.supports_tools if args.tools is None else args.tools == "yes"
-    entry = known.model_copy(update={_SYSTEM: path, "supports_tools": tools})
+    try:
+        entry = NamedEngine.model_validate({**dict(known), _SYSTEM: path, "supports_tools": tools})
+    except ValidationError as error:
+        raise UsageError(
+            f"{path} cannot be the path of an engine.",
+            "Give a full path on this machine, in plain characters.",
+        ) from error
     engines = {**settings.engines, name: entry}
     found = await describe_engine(
         settings.model_copy(update={"engines": engines}), demo=False, probes=EngineProbes(), name=name

@@ -53,6 +53,7 @@ def test_what_is_no_engine_is_not_added(home: Path, tmp_path: Path) -> None:
         (("add", "a b", "/x"), ExitCode.USAGE, "must be a name"),
         (("add", "../x", "/x"), ExitCode.USAGE, "must be a name"),
         (("add", "default", "/x"), ExitCode.USAGE, "means an engine already"),
+        (("add", "x", "/a\nb"), ExitCode.USAGE, "cannot be the path"),
         (("remove", "x"), ExitCode.FAILED, "no engine 'x'"),
         (("use", "x"), ExitCode.FAILED, "no engine 'x'"),
         (("check", "x"), ExitCode.FAILED, "no engine 'x'"),

@@ -10,7 +10,7 @@ from typing import Final
 
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
-from llama_runner.proxy.host import OfferedModel
+from llama_runner.proxy.host import LOCAL, OfferedModel
 
 # The first bytes of the picture formats that llama-server decodes; WebP is not among them.
 _MAGIC: Final = (
@@ -49,8 +49,8 @@ def data_url(picture: str) -> str:
 
 
 def refuse_unseen(model: OfferedModel) -> None:
-    """Raise InvalidRequestError when `model` takes no pictures."""
-    if _VISION not in model.capabilities:
+    """Raise InvalidRequestError when `model` takes no pictures; what other servers' models can, they say."""
+    if _VISION not in model.capabilities and all(step.where == LOCAL for step in model.ways):
         raise InvalidRequestError(
             f"{model.id} does not support images: it has no projector (mmproj file).",
             "Leave the picture out, or use a model with vision.",

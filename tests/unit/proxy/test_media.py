@@ -1,11 +1,12 @@
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
-from llama_runner.proxy.host import OfferedModel
+from llama_runner.proxy.host import OfferedModel, Step
 from llama_runner.proxy.media import check_media
 
 BLIND = OfferedModel("m", "d" * 64, 1, 0.0)
@@ -59,6 +60,11 @@ def test_pictures_need_a_model_that_sees(shape: Any) -> None:
     check_media(document, SEEING)
     with pytest.raises(InvalidRequestError, match="does not support images"):
         check_media(document, BLIND)
+
+
+def test_what_another_servers_model_sees_is_for_it_to_say() -> None:
+    remote = replace(BLIND, steps=(Step("m@there", "there:1234"),))
+    check_media(SHAPES[0](f"data:image/png;base64,{PNG}"), remote)
 
 
 def test_anthropics_pictures_are_looked_at_also_in_results_of_tools() -> None:

@@ -131,7 +131,7 @@ async def test_h24_a_client_that_never_reads_is_dropped(closing: bytes) -> None:
 
 async def test_f28_whoever_waits_longest_makes_room_and_a_request_is_always_heard() -> None:
     app = Echo()
-    async with serving(app, Patience()) as (server, port), asyncio.timeout(30):
+    async with serving(app, Patience(head_s=60)) as (server, port), asyncio.timeout(30):
         crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
         for _, writer in crowd[::2]:
             writer.write(b"GET / HTTP/1.1\r\n")

@@ -317,7 +317,10 @@ class RuntimeManager:
                 await current.ended()
                 await self._learn(current)
                 self._forget(current)
-            return await self._start(wanted, on_demand=on_demand)
+            instance = await self._start(wanted, on_demand=on_demand)
+            if reload and current is not None:
+                instance.pin(current.snapshot().pinned)
+            return instance
 
     async def _start(self, wanted: Wanted, *, on_demand: bool) -> Instance:
         config = self._config()

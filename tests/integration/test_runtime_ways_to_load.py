@@ -79,6 +79,7 @@ async def test_loading_anew_finishes_what_is_in_work_and_gives_the_new_one_to_ev
     manager: RuntimeManager,
 ) -> None:
     first = await manager.ensure_ready("tiny", SMALL)
+    manager.pin("tiny", True)
     wider = SMALL.model_copy(update={"context_length": 512})
     # As it is, it is joined; with the same options there is nothing to load anew.
     assert (await manager.load("tiny", wider)).id == first.id
@@ -91,6 +92,7 @@ async def test_loading_anew_finishes_what_is_in_work_and_gives_the_new_one_to_ev
         assert not anew.done() and not late.done()
     assert anew.result().id == late.result().id != first.id
     assert (await manager.activity("tiny")).slot_context == 512
+    assert manager.instance("tiny").pinned
 
 
 async def test_an_adapter_changes_what_is_said_and_its_strength_counts(manager: RuntimeManager) -> None:

@@ -51,6 +51,7 @@ class KnownServers:
         self._keys: ServerKeys | None = None
         self._stamps: tuple[object, ...] = ()
         self._looked_ns: int | None = None
+        self._looking = asyncio.Lock()
 
     def tls_pin_of(self, origin: str) -> str | None:
         """Which certificate a person trusts at an origin."""
@@ -80,10 +81,14 @@ class KnownServers:
         return self._registry.endpoint(record)
 
     async def _look(self) -> None:
-        now_ns = self._clock.now_ns()
-        if self._looked_ns is not None and seconds(now_ns, self._looked_ns) < LOOK_EVERY_S:
-            return
-        self._looked_ns = now_ns
+        # Whoever comes while the files are read waits: what is in them counts for all.
+        async with self._looking:
+            now_ns = self._clock.now_ns()
+            if self._looked_ns is None or seconds(now_ns, self._looked_ns) >= LOOK_EVERY_S:
+                self._looked_ns = now_ns
+                await self._read_when_changed()
+
+    async def _read_when_changed(self) -> None:
         saved, store = SavedServers(self._home, self._clock), KeyStore(self._home.data_dir, self._clock)
         stamps = (_stamp(saved.path), _stamp(store.path))
         if stamps == self._stamps:

@@ -26,6 +26,7 @@ from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.proxy.durations import nanoseconds, rfc3339
 from llama_runner.proxy.ollama_errors import error_document
 from llama_runner.proxy.records import RequestRecord
+from llama_runner.proxy.vectors import shortened, vectors_of
 
 _LENGTH: Final = "length"
 
@@ -195,3 +196,26 @@ def unspoken(name: str, kind: Kind, reason: str, clock: Clock) -> dict[str, Json
         "done": True,
         "done_reason": reason,
     }
+
+
+def embed_answer(
+    name: str, dimensions: JsonValue, record: RequestRecord, document: Mapping[str, JsonValue]
+) -> Mapping[str, JsonValue]:
+    """OpenAI's vectors as `/api/embed` has them, cut to `dimensions` where that is a number."""
+    usage = document.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    size = dimensions if isinstance(dimensions, int) and not isinstance(dimensions, bool) else None
+    vectors: list[JsonValue] = [list(shortened(vector, size)) for vector in vectors_of(document)]
+    return {
+        "model": name,
+        "embeddings": vectors,
+        "total_duration": nanoseconds((record.upstream_s or 0.0) + (record.load_s or 0.0)),
+        "load_duration": nanoseconds(record.load_s),
+        "prompt_eval_count": tokens,
+    }
+
+
+def embeddings_answer(record: RequestRecord, document: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """OpenAI's vector as `/api/embeddings` has it."""
+    vector: list[JsonValue] = list(next(iter(vectors_of(document)), []))
+    return {"embedding": vector}

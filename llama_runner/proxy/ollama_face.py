@@ -1,4 +1,6 @@
-"""Ollama's own API. What changes its store (pull, push, create, copy, delete, blobs) is refused (H19)."""
+"""Ollama's own API. What changes its store is refused (H19): push, create, copy, delete, blobs, and a pull of
+what is not there.
+"""
 
 import json
 import math
@@ -14,32 +16,38 @@ from starlette.types import ASGIApp
 from llama_runner.backends.base import Engine, StreamDecoder
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import seconds
-from llama_runner.core.errors import InvalidRequestError
+from llama_runner.core.errors import InvalidRequestError, NotFoundError
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.proxy import infill
 from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
 from llama_runner.proxy.bodies import read_object, wants_stream
 from llama_runner.proxy.calls import Call, Relays
-from llama_runner.proxy.durations import keep_alive_s, nanoseconds
+from llama_runner.proxy.durations import keep_alive_s
 from llama_runner.proxy.handlers import routed
 from llama_runner.proxy.host import ModelState, OfferedModel
 from llama_runner.proxy.infill import InfillDecoder
 from llama_runner.proxy.native import Native
-from llama_runner.proxy.ollama_answers import Kind, OllamaWriter, TextDecoder, unspoken
+from llama_runner.proxy.ollama_answers import (
+    Kind,
+    OllamaWriter,
+    TextDecoder,
+    embed_answer,
+    embeddings_answer,
+    unspoken,
+)
 from llama_runner.proxy.ollama_errors import engine_error, error_answer, error_document
 from llama_runner.proxy.ollama_models import running_entry, shown, tag
 from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
-from llama_runner.proxy.vectors import parsed_answer, shortened, vectors_of
+from llama_runner.proxy.vectors import parsed_answer
 
 # Clients refuse to talk to a server older than what they need; this is the version whose API this is.
 VERSION: Final = "0.34.2"
 _COPILOT: Final = "GitHubCopilotChat/"
 _REFUSED: Final = (
-    ("POST", "/api/pull"),
     ("POST", "/api/push"),
     ("POST", "/api/create"),
     ("POST", "/api/copy"),
@@ -53,6 +61,10 @@ _DECODERS: Final[Mapping[str, Callable[[str], StreamDecoder]]] = {
     COMPLETION.upstream: TextDecoder,
     infill.PATH: InfillDecoder,
 }
+
+
+_PULLED: Final[dict[str, JsonValue]] = {"status": "success"}
+_FILES: Final = "Llama Runner does not change models through this API: put GGUF files into the models folder"
 
 
 class OllamaFace:
@@ -77,6 +89,7 @@ class OllamaFace:
                 ("POST", "/api/embed", self.embed),
                 ("POST", "/api/embeddings", self.embeddings),
                 ("HEAD", "/api/blobs/{digest:path}", self.no_blob),
+                ("POST", "/api/pull", self.pull),
                 *((method, path, self.refused) for method, path in _REFUSED),
             ),
             error_answer,
@@ -158,7 +171,7 @@ class OllamaFace:
         body = requests.embed_body(document)
         if not body["input"]:
             return JSONResponse({"model": _asked_name(document), "embeddings": []})
-        change = partial(_embed_answer, _asked_name(document), document.get("dimensions"))
+        change = partial(embed_answer, _asked_name(document), document.get("dimensions"))
         return await self._embedding_relay(request, document, model, body, change)
 
     async def embeddings(self, request: Request) -> ASGIApp:
@@ -168,14 +181,26 @@ class OllamaFace:
         if not document.get("prompt"):
             return JSONResponse({"embedding": []})
         body = requests.embed_body({"input": document["prompt"]})
-        return await self._embedding_relay(request, document, model, body, _embeddings_answer)
+        return await self._embedding_relay(request, document, model, body, embeddings_answer)
 
     # --- refused -----------------------------------------------------------------------------------------
 
+    async def pull(self, request: Request) -> ASGIApp:
+        """POST /api/pull: what is there is up to date, as clients that pull before they ask must hear."""
+        document = await read_object(request)
+        streamed = wants_stream(document, default=True)
+        try:
+            await self._named(document)
+        except NotFoundError:
+            return await self.refused(request)
+        if not streamed:
+            return JSONResponse(_PULLED)
+        lines = dump_json({"status": "pulling manifest"}) + b"\n" + dump_json(_PULLED) + b"\n"
+        return Response(lines, media_type="application/x-ndjson")
+
     async def refused(self, request: Request) -> Response:
         """What would change the models on disk."""
-        message = "Llama Runner's models are files: they are not changed through this API"
-        return JSONResponse({"error": message}, status_code=501)
+        return JSONResponse({"error": _FILES}, status_code=501)
 
     async def no_blob(self, request: Request) -> Response:
         """HEAD of a blob: there are none."""
@@ -276,24 +301,3 @@ def _asked_name(document: Mapping[str, JsonValue]) -> str:
     if name is not None and not isinstance(name, str):
         raise InvalidRequestError("invalid model name", "Name one of those that /api/tags lists.")
     return name or ""
-
-
-def _embed_answer(
-    name: str, dimensions: JsonValue, record: RequestRecord, document: Mapping[str, JsonValue]
-) -> Mapping[str, JsonValue]:
-    usage = document.get("usage")
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    size = dimensions if isinstance(dimensions, int) and not isinstance(dimensions, bool) else None
-    vectors: list[JsonValue] = [list(shortened(vector, size)) for vector in vectors_of(document)]
-    return {
-        "model": name,
-        "embeddings": vectors,
-        "total_duration": nanoseconds((record.upstream_s or 0.0) + (record.load_s or 0.0)),
-        "load_duration": nanoseconds(record.load_s),
-        "prompt_eval_count": tokens,
-    }
-
-
-def _embeddings_answer(record: RequestRecord, document: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    vector: list[JsonValue] = list(next(iter(vectors_of(document)), []))
-    return {"embedding": vector}

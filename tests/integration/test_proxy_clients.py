@@ -161,7 +161,7 @@ def test_ollama_errors_are_texts(oll: ollama.Client) -> None:
 def test_ollama_management_is_refused_and_nothing_changes(oll: ollama.Client) -> None:
     """H19."""
     for refused in (
-        lambda: oll.pull(MODEL),
+        lambda: oll.pull("nope"),
         lambda: oll.push(MODEL),
         lambda: oll.create("x", from_=MODEL),
         lambda: oll.copy(MODEL, "x"),
@@ -170,6 +170,9 @@ def test_ollama_management_is_refused_and_nothing_changes(oll: ollama.Client) ->
         with pytest.raises(ollama.ResponseError) as caught:
             refused()  # type: ignore[no-untyped-call]
         assert caught.value.status_code == 501
+    # What is there is up to date: some clients pull before they ask.
+    assert oll.pull(MODEL).status == "success"
+    assert [part.status for part in oll.pull(MODEL, stream=True)] == ["pulling manifest", "success"]
     assert [model.model for model in oll.list().models] == [f"{MODEL}:latest"]
 
 

@@ -137,8 +137,9 @@ async def test_requests_are_told_with_their_times(service: ServiceProcess) -> No
         await http.post("/v1/completions", json=ask("a"))
         await http.post("/v1/completions", json=ask("nope"))
     code, text, _ = await asyncio.to_thread(run_to_end, ["requests", "--json", "--home", str(service.home)])
-    (told,) = json.loads(text)["requests"]
+    told, refused = json.loads(text)["requests"]
     assert code == 0
+    assert (refused["model"], refused["outcome"], refused["status"]) == ("nope", "refused", 404)
     assert (told["model"], told["outcome"], told["status"], told["streamed"]) == ("a", "done", 200, True)
     assert told["load_s"] > 0 and told["total_s"] >= told["first_byte_s"] > told["load_s"]
     assert 0 <= told["own_s"] < 0.5

@@ -88,6 +88,11 @@ class ServiceLink:
         """The service now."""
         return self._snapshot
 
+    @property
+    def connected(self) -> bool:
+        """Whether asking it something starts nothing. The snapshot follows a moment later."""
+        return self._connection is not None
+
     # --- connecting ----------------------------------------------------------------------------------------
 
     async def attach(self) -> bool:
@@ -137,9 +142,9 @@ class ServiceLink:
         """Every model file it can load."""
         return await (await self.ensure()).models()
 
-    async def engine(self) -> EngineInfo:
-        """The llama-server it would start."""
-        return await (await self.ensure()).engine()
+    async def engines(self) -> tuple[EngineInfo, ...]:
+        """Every llama-server there is to choose from, the usual one first."""
+        return (await (await self.ensure()).engines()).engines
 
     async def load(
         self,

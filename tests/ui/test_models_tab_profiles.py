@@ -27,6 +27,7 @@ from llama_runner.ui.tabs.models_form import OptionsForm
 from llama_runner.ui.widgets.facts import FactList
 from llama_runner.ui.widgets.stacked_bar import StackedBar
 from llama_runner.ui.widgets.tables import DataTable
+from llama_runner.workspace.service_snapshot import LinkState
 from tests.fakes.gguf_files import write_tiny_llama
 from tests.ui.tab_support import Stage, run, stage, until
 from tests.ui.test_models_tab_serving import LOAD_S, button, choose, column, go_to, named, text_of
@@ -279,3 +280,26 @@ async def splitter(window: MainWindow) -> QSplitter:
     # The library comes to the front when its files are listed, and gets its width then.
     await until(lambda: found.isVisible() and sum(found.sizes()) > window.width() / 2, timeout_s=LOAD_S)
     return found
+
+
+def test_a_service_that_was_stopped_is_not_started_again_by_looking(profiled: Path) -> None:
+    async def scenario() -> None:
+        async with stage(profiled) as on:
+            tab, form = await opened(on)
+            await until(lambda: profile(tab).currentText() == "★ two")
+            await (await on.workspace.service.ensure()).shutdown()
+            await until(lambda: on.workspace.service.snapshot.state is not LinkState.CONNECTED)
+            go_to(tab, "Serve")
+            looked = [0]
+            again = tab._ask
+
+            def look() -> None:
+                looked[0] += 1
+                again()
+
+            tab._asker._timer.timeout.connect(look)
+            form.rows["threads"].set_text("1")
+            await until(lambda: looked[0] >= 2)
+            assert on.workspace.service.snapshot.state is LinkState.RECONNECTING
+
+    run(scenario())

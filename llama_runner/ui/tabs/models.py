@@ -90,6 +90,9 @@ class ModelsTab(QWidget):
         )
 
     def _ask(self) -> None:
+        # Asking would start a service that somebody has just stopped.
+        if not self._workspace.service.connected:
+            return
         self._ask_for_requests()
         self._serve.ask()
         self._library.ask()
@@ -112,9 +115,8 @@ class ModelsTab(QWidget):
         self._listed = True
         self._library.set_busy(True)
         try:
-            client = await self._workspace.service.ensure()
-            engines = (await client.engines()).engines
-            found = await client.models()
+            engines = await self._workspace.service.engines()
+            found = await self._workspace.service.models()
         except LlamaRunnerError as error:
             self._states.show_error(
                 error,

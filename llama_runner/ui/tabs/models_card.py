@@ -217,7 +217,8 @@ class ModelCard(QFrame):
             self._say_plan("")
             self._show_bars(None)
             return
-        if (options := self._options.options) is not None:
+        connected = self._workspace.service.connected
+        if connected and (options := self._options.options) is not None:
             self._plans.follow(line.file.id, options, self._options.profile)
 
     def _show_plan(self, plan: Plan) -> None:

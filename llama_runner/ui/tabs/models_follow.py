@@ -57,6 +57,10 @@ class PlanFollower(QObject):
     @async_slot_once
     async def _ask(self) -> None:
         while (wish := self._wish) is not None and wish != self._told and not self._pause.isActive():
+            if not self._workspace.service.connected:
+                # Asking would start a service that somebody has just stopped.
+                self.forget()
+                return
             model, options, profile, _ = wish
             try:
                 plan = await self._workspace.service.plan(model, options, profile=profile)

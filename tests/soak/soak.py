@@ -29,7 +29,7 @@ from tests.soak.place import EVERY_S, MODELS, furnish, serving, tasks_file
 # Longer than any answer here takes on a busy machine: who waits longer hangs.
 HUNG_S: Final = 60.0
 REST_LIMIT_S: Final = 60.0
-# Pools, caches and the allocator fill up first.
+# What is bounded fills up first: the log's tail, the list of requests, strings that the JSON parser keeps.
 WARM_UP_SHARE: Final = 0.25
 # A child may die this often: more, and nothing else would happen.
 KILL_EVERY_S: Final = 4.0

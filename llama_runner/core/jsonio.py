@@ -51,7 +51,8 @@ def parse_json(
     if len(data) > max_bytes:
         raise JsonRejected(f"it is longer than {max_bytes} bytes")
     try:
-        value: JsonValue = from_json(data)
+        # By default it also keeps short texts, for the whole process: prompts among them.
+        value: JsonValue = from_json(data, cache_strings="keys")
     except ValueError:
         # Refuses more than JSON does (surrogates, nesting), and gives no reason that a person could use.
         value = _loads(data)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from starlette.types import Scope
@@ -24,6 +24,7 @@ from llama_runner.proxy.host import LOCAL, Step, Upstream
 from llama_runner.proxy.out import Out
 from llama_runner.proxy.prompts import MAX_BYTES
 from llama_runner.proxy.records import RequestRecord
+from llama_runner.proxy.shorten import share_that_fits
 
 # How many proxies like this one a request may come through: two that know each other would play ball with it.
 MAX_HOPS: Final = 3
@@ -76,17 +77,39 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
         record.load_s = (record.load_s or 0.0) + upstream.load_s
         if step.where == LOCAL:
             shared.host.keep(step.target, one.keep_s)
-        asked_ns = shared.clock.now_ns()
-        wire = _prepared(one, step, upstream)
         limit = asyncio.timeout(limit_s)
         try:
-            async with limit, open_pouring(shared.http, wire, shared.clock) as answer:
-                record.upstream_s = (record.upstream_s or 0.0) + seconds(answer.t_headers_ns, asked_ns)
-                return await _answered(one, step, answer, limit, last=last)
+            async with limit:
+                while True:
+                    asked_ns = shared.clock.now_ns()
+                    wire = _prepared(one, step, upstream)
+                    async with open_pouring(shared.http, wire, shared.clock) as answer:
+                        record.upstream_s = (record.upstream_s or 0.0) + seconds(
+                            answer.t_headers_ns, asked_ns
+                        )
+                        shorter = await _shorter(one, step, answer)
+                        if shorter is None:
+                            return await _answered(one, step, answer, limit, last=last)
+                    one = replace(one, call=shorter)
         except TimeoutError as error:
             raise UnreachableError(
                 f"{step.where} did not begin to answer within {limit_s:g} s.", "See what keeps it busy."
             ) from error
+
+
+async def _shorter(one: Asking, step: Step, answer: Pouring) -> Call | None:
+    """The call with less of its conversation, where that is all that stands in the way of an answer."""
+    conversation = one.call.conversation
+    if answer.status < 400 or step.where != LOCAL or conversation is None:
+        return None
+    body = await answer.error_body()
+    if status_error(answer.status, answer.headers, body, step.where).kind != "context_overflow":
+        return None
+    found = conversation.shortened(share_that_fits(body))
+    if found is None:
+        return None
+    one.record.warning = found.told()
+    return replace(one.call, body=dump_json(dict(found.body)), conversation=found)
 
 
 async def _answered(one: Asking, step: Step, answer: Pouring, limit: asyncio.Timeout, *, last: bool) -> int:
@@ -126,7 +149,8 @@ async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
     # Words are counted only where there may be more of them than tokens: counting takes time.
     suspicious = told.prompt_tokens is not None and told.prompt_tokens < sum(map(body.count, _GAPS))
     asked = document_of(one.call) if suspicious else {}
-    one.record.warning = warning_of(told, asked, one.call.model.running_context)
+    cut = warning_of(told, asked, one.call.model.running_context)
+    one.record.warning = cut or one.record.warning
     await one.out.finish()
 
 

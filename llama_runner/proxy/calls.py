@@ -16,6 +16,7 @@ from llama_runner.proxy.host import ModelHost, OfferedModel
 from llama_runner.proxy.native import Native
 from llama_runner.proxy.prompts import PromptLog
 from llama_runner.proxy.records import RequestLog, RequestRecord
+from llama_runner.proxy.shorten import Conversation
 
 # Status and document of an error that came before the answer.
 ErrorAnswer = Callable[[LlamaRunnerError], tuple[int, JsonValue]]
@@ -34,6 +35,7 @@ class Call:
         error_body: For errors of the engine.
         translated: The client spoke another dialect: `body` has fields that only llama-server knows.
         native: What it said in that dialect, where servers may be asked in it too.
+        conversation: What `body` says, where the client's dialect shortens what does not fit the context.
     """
 
     model: OfferedModel
@@ -45,6 +47,7 @@ class Call:
     error_body: ErrorBody
     translated: bool = False
     native: Native | None = None
+    conversation: Conversation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ what is not there.
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -42,6 +43,7 @@ from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
 from llama_runner.proxy.routing import find_model
+from llama_runner.proxy.shorten import Conversation
 from llama_runner.proxy.vectors import parsed_answer
 
 # Clients refuse to talk to a server older than what they need; this is the version whose API this is.
@@ -254,6 +256,8 @@ class OllamaFace:
         whole = {"model": model.id, "stream": True, "stream_options": usage, **body}
         native = Native(Engine.OLLAMA, request.url.path, document, streamed, error_document)
         call = _call(model, path, whole, streamed=streamed, writer=writer, native=native)
+        if kind is Kind.CHAT and document.get("truncate") is not False:
+            call = replace(call, conversation=Conversation(whole))
         return Relay(shared, call, request.url.path, keep_s=keep_alive_s(document.get("keep_alive")))
 
     async def _embedding_relay(

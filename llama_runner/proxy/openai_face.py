@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from llama_runner.core.errors import NotFoundError
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.proxy import anthropic_errors, fields, infill, openai_errors
 from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyChanged, BodyThrough, SseThrough
@@ -144,8 +145,11 @@ class OpenAIFace:
 
     async def model(self, request: Request) -> ASGIApp:
         """GET /v1/models/{id}."""
-        model = await find_model(self._shared.host, request.path_params["id"])
-        return JSONResponse(self._entry(model))
+        wanted: str = request.path_params["id"]
+        if not wanted:
+            # Without a name a chat may have the only model there is; who asks about one must name it.
+            raise NotFoundError("model '' not found", "See /v1/models for what there is.")
+        return JSONResponse(self._entry(await find_model(self._shared.host, wanted)))
 
     def operation(self, operation: Operation) -> Handler:
         """The handler of one operation."""

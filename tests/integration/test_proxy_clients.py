@@ -181,11 +181,11 @@ def test_ollama_management_is_refused_and_nothing_changes(oll: ollama.Client) ->
 
 def test_lm_studio_lists_every_field_that_strict_clients_need(service: ServiceProcess) -> None:
     base = service.ready["openai"]
-    assert httpx.get(f"{base}/lmstudio-greeting").json() == {"lmstudio": True}
-    (entry,) = httpx.get(f"{base}/api/v0/models").json()["data"]
+    assert httpx.get(f"{base}/lmstudio-greeting", timeout=60).json() == {"lmstudio": True}
+    (entry,) = httpx.get(f"{base}/api/v0/models", timeout=60).json()["data"]
     assert (entry["type"], entry["state"], entry["compatibility_type"]) == ("llm", "loaded", "gguf")
     assert entry["max_context_length"] == entry["loaded_context_length"] == 8192
-    (entry,) = httpx.get(f"{base}/api/v1/models").json()["models"]
+    (entry,) = httpx.get(f"{base}/api/v1/models", timeout=60).json()["models"]
     assert entry["loaded_instances"][0]["id"] == MODEL
 
 
@@ -210,7 +210,7 @@ def test_unknown_paths_are_404_in_json(service: ServiceProcess) -> None:
     """H16."""
     for base in (service.ready["openai"], service.ready["ollama"]):
         for path in ("/nope", "/v1/../admin", "//v1/models", "/v1/chat/completions/", "/api/%2e%2e/x"):
-            answer = httpx.get(f"{base}{path}")
+            answer = httpx.get(f"{base}{path}", timeout=60)
             assert answer.status_code == 404, path
             assert answer.json()["error"]
 
@@ -284,9 +284,9 @@ def test_a_name_that_is_there_twice_has_one_meaning(service: ServiceProcess) -> 
 def test_a_name_is_looked_up_and_nothing_else(service: ServiceProcess, name: str) -> None:
     """H17, I6."""
     body = {"model": name, "messages": ASK, "api_base": "http://169.254.169.254", "headers": {"x": "y"}}
-    answer = httpx.post(f"{service.ready['openai']}/v1/chat/completions", json=body)
+    answer = httpx.post(f"{service.ready['openai']}/v1/chat/completions", json=body, timeout=60)
     assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
-    answer = httpx.post(f"{service.ready['ollama']}/api/show", json=body)
+    answer = httpx.post(f"{service.ready['ollama']}/api/show", json=body, timeout=60)
     assert answer.status_code == 404 and "not found" in answer.json()["error"]
 
 
@@ -319,8 +319,10 @@ def test_a_busy_port_costs_one_dialect_and_is_named(tmp_path: Path) -> None:
         started_service(tmp_path, "--openai", f"127.0.0.1:{port}", "--ollama", "127.0.0.1:0") as service,
     ):
         assert service.ready["openai"] is None
-        assert httpx.get(service.ready["ollama"]).text == "Ollama is running"
+        assert httpx.get(service.ready["ollama"], timeout=60).text == "Ollama is running"
         token = service.run_file.token
-        health = httpx.get(f"{service.url}/api/v1/health", headers={"Authorization": f"Bearer {token}"})
+        health = httpx.get(
+            f"{service.url}/api/v1/health", headers={"Authorization": f"Bearer {token}"}, timeout=60
+        )
         (notice,) = health.json()["notices"]
         assert str(port) in notice and "--openai" in notice

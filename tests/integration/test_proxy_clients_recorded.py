@@ -4,6 +4,7 @@ Sources of the sequences: docs/clients.md. A field is asserted because a client 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Itera
         # Loaded before the guard looks: an engine that appears during a test would be a leak of it.
         for model in (CODER, VECTORS):
             loaded = httpx.post(
-                f"{running.ready['ollama']}/api/generate", json={"model": model, "keep_alive": -1}
+                f"{running.ready['ollama']}/api/generate", json={"model": model, "keep_alive": -1}, timeout=60
             )
             assert loaded.json()["done_reason"] == "load"
         yield running
@@ -440,3 +441,22 @@ def test_counting_and_other_paths_of_llama_server(openai: Api) -> None:
     counted = openai.post("/v1/chat/completions/input_tokens", json={"model": CODER, "messages": ASK}).json()
     chat = openai.post("/v1/chat/completions", json={"model": CODER, "messages": ASK, "max_tokens": 1})
     assert counted["input_tokens"] == chat.json()["usage"]["prompt_tokens"]
+
+
+def test_a_long_talk_goes_on_without_its_oldest_turns(ollama: Api, openai: Api) -> None:
+    """As with Ollama itself; the header and the list of requests tell what was left out."""
+    turns = [
+        {"role": role, "content": f"{number} {'word ' * 150}"}
+        for number in range(12)
+        for role in ("user", "assistant")
+    ]
+    messages = [{"role": "system", "content": "Be brief."}, *turns, *ASK]
+    body = {"model": CODER, "messages": messages, "options": SHORT}
+    answer = ollama.post("/api/chat", json=body)
+    assert chat_lines(answer)[-1]["done"] is True
+    told = answer.headers["x-llama-runner"]
+    assert re.search(r"warning=the \d+ oldest messages were left out", told), told
+    # Whoever shortens by itself is told instead; OpenAI's clients do.
+    assert ollama.post("/api/chat", json={**body, "truncate": False}).status_code == 400
+    refused = openai.post("/v1/chat/completions", json={"model": CODER, "messages": messages})
+    assert refused.json()["error"]["code"] == "context_length_exceeded"

@@ -54,7 +54,9 @@ def chat(service: ServiceProcess, model: str) -> httpx.Response:
 
 def notices(service: ServiceProcess) -> list[str]:
     headers = {"Authorization": f"Bearer {service.run_file.token}"}
-    found: list[str] = httpx.get(f"{service.url}/api/v1/health", headers=headers).json()["notices"]
+    found: list[str] = httpx.get(f"{service.url}/api/v1/health", headers=headers, timeout=60).json()[
+        "notices"
+    ]
     return found
 
 
@@ -84,7 +86,9 @@ def test_a_route_leads_here_when_the_server_is_gone(service: ServiceProcess, ser
     refused = chat(service, "tinny")
     assert refused.status_code == 404
     assert "Did you mean tiny?" in refused.json()["error"]["message"]
-    ollama = httpx.post(f"{service.ready['ollama']}/api/chat", json={"model": "tinny", "messages": [{}]})
+    ollama = httpx.post(
+        f"{service.ready['ollama']}/api/chat", json={"model": "tinny", "messages": [{}]}, timeout=60
+    )
     assert ollama.json()["error"].startswith("model 'tinny' not found. Did you mean tiny")
 
     _, found = run(home, "requests")

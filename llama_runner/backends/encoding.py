@@ -218,6 +218,17 @@ def output_part(output: JsonOutput | None) -> Part:
     return Part({"response_format": {"type": "json_schema", "json_schema": wanted}})
 
 
+def json_held(body: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """A body for llama-server that holds the answer to the JSON it asks for.
+
+    It holds answers to a schema only (b10434): an object without one is asked for in words the model ignores.
+    """
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_object" or wanted.get("schema"):
+        return body
+    return {**body, "response_format": {**wanted, "schema": {"type": "object"}}}
+
+
 def effort_part(options: SamplingOptions) -> Part:
     """Thinking as OpenAI has it: levels only. Whether to think at all is the model's own business."""
     if options.effort is None or options.thinking is False:

@@ -25,7 +25,7 @@ from llama_runner.backends.models import (
     weights_text,
 )
 from llama_runner.backends.openai import OpenAIBackend
-from llama_runner.backends.request import ChatRequest, SamplingOptions
+from llama_runner.backends.request import ChatRequest, JsonOutput, SamplingOptions
 from llama_runner.backends.suggestions import not_found
 from llama_runner.backends.templates import thinks
 from llama_runner.backends.values import as_count, as_object, as_text
@@ -65,6 +65,10 @@ class LlamaServerBackend(OpenAIBackend):
     reasoning_keys: ClassVar[tuple[str, ...]] = ("reasoning_content",)
     # Public without a key, and 503 while a model loads.
     ping_path: ClassVar[str] = "/health"
+
+    def _output_part(self, output: JsonOutput | None) -> Part:
+        part = super()._output_part(output)
+        return replace(part, fields=encoding.json_held(part.fields))
 
     async def list_models(self) -> tuple[ModelInfo, ...]:
         """GET /v1/models, with what /props knows about a single model."""

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.types import Scope
 
 from llama_runner.backends.base import Engine
+from llama_runner.backends.encoding import json_held
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import ServerError, UnreachableError
 from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
@@ -179,7 +180,7 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
     call, record = one.call, one.record
     url = upstream.base_url + call.path
     if step.where == LOCAL:
-        return _Wire(url, _headers(upstream, call), call.body)
+        return _Wire(url, _headers(upstream, call), _held(call))
     if record.hops >= MAX_HOPS:
         raise ServerError(
             "This request goes round in circles.", "Look at the routes of each proxy it passes."
@@ -208,6 +209,13 @@ def _for_model(call: Call, model_id: str) -> bytes:
     if call.body.startswith(written + b","):
         return wanted + call.body[len(written) :]
     return dump_json({**document_of(call), "model": model_id})
+
+
+def _held(call: Call) -> bytes:
+    """The body for an engine of ours; parsed only where it may need a word more."""
+    if b'"json_object"' not in call.body:
+        return call.body
+    return dump_json(dict(json_held(document_of(call))))
 
 
 def document_of(call: Call) -> dict[str, JsonValue]:

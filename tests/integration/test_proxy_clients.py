@@ -75,6 +75,22 @@ def test_openai_streams_with_usage(oai: openai.OpenAI) -> None:
     assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens == 8
 
 
+def test_json_without_a_schema_is_json(oai: openai.OpenAI, oll: ollama.Client) -> None:
+    """The engine itself holds answers to schemas only, and this model likes to answer with code."""
+    person: Any = [{"role": "user", "content": "Give me a person as JSON."}]
+    answer = oai.chat.completions.create(
+        model=MODEL,
+        messages=person,
+        max_tokens=80,
+        temperature=0,
+        response_format={"type": "json_object"},
+    )
+    said = [answer.choices[0].message.content]
+    options = {"num_predict": 80, "temperature": 0}
+    said.append(oll.chat(MODEL, person, format="json", options=options).message.content)
+    assert all(text and text.lstrip().startswith("{") for text in said), said
+
+
 def test_openai_completions_and_json(oai: openai.OpenAI) -> None:
     plain = oai.completions.create(model=MODEL, prompt="The sky is", max_tokens=4)
     assert plain.choices[0].text

@@ -20,8 +20,10 @@ _MAGIC: Final = (
     (b"BM", "image/bmp"),
 )
 _DATA_URL: Final = "data:"
-# Parts that name what they show: OpenAI's chat and responses, llama-server's video.
+# Parts that name what they show: OpenAI's chat and responses.
 _URL_KEYS: Final = ("image_url", "video_url", "audio_url", "file_url")
+# Parts that hold it, base64; llama-server fetches whatever stands there like an address, or beside it.
+_DATA_KEYS: Final = ("input_audio", "input_video")
 _VISION: Final = "vision"
 
 
@@ -35,11 +37,9 @@ def check_media(document: Mapping[str, JsonValue], model: OfferedModel) -> None:
 def data_url(picture: str) -> str:
     """A picture, base64 with or without a data URL's head, as a data URL. Raises InvalidRequestError."""
     encoded = picture.partition(",")[2] if picture.startswith(_DATA_URL) else picture
-    start = encoded[:64]
-    try:
-        first = base64.b64decode(start + "=" * (-len(start) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("invalid image input", "Give pictures base64 encoded.") from error
+    first = _first_bytes(encoded)
+    if first is None:
+        raise InvalidRequestError("invalid image input", "Give pictures base64 encoded.")
     media_type = next((kind for magic, kind in _MAGIC if first.startswith(magic)), None)
     if media_type is None:
         raise InvalidRequestError(
@@ -72,17 +72,15 @@ def _parts(messages: JsonValue) -> Iterator[Mapping[str, JsonValue]]:
 
 
 def _check(part: Mapping[str, JsonValue], model: OfferedModel) -> None:
-    found = next(((key, part[key]) for key in _URL_KEYS if part.get(key) is not None), None)
+    """Everything that a part has: which of it counts is the engine's to choose."""
+    for key in _URL_KEYS:
+        if (value := part.get(key)) is not None:
+            _check_url(key, value, model)
+    for key in _DATA_KEYS:
+        if (value := part.get(key)) is not None:
+            _check_data(value)
     source = part.get("source")
-    if found is not None:
-        key, value = found
-        url = value.get("url") if isinstance(value, dict) else value
-        if not isinstance(url, str) or not url.startswith(_DATA_URL):
-            raise _not_fetched()
-        if key == "image_url":
-            data_url(url)
-            refuse_unseen(model)
-    elif part.get("type") == "image" and isinstance(source, dict):
+    if part.get("type") == "image" and isinstance(source, dict):
         encoded = source.get("data")
         if source.get("type") != "base64" or not isinstance(encoded, str):
             raise _not_fetched()
@@ -90,8 +88,33 @@ def _check(part: Mapping[str, JsonValue], model: OfferedModel) -> None:
         refuse_unseen(model)
 
 
+def _check_url(key: str, value: JsonValue, model: OfferedModel) -> None:
+    url = value.get("url") if isinstance(value, dict) else value
+    if not isinstance(url, str) or not url.startswith(_DATA_URL):
+        raise _not_fetched()
+    if key == "image_url":
+        data_url(url)
+        refuse_unseen(model)
+
+
+def _check_data(value: JsonValue) -> None:
+    media = value if isinstance(value, dict) else {}
+    encoded = media.get("data")
+    if media.get("url") is not None or not isinstance(encoded, str) or _first_bytes(encoded) is None:
+        raise _not_fetched()
+
+
+def _first_bytes(encoded: str) -> bytes | None:
+    """What base64 begins with; None for what is none, as every address is: it has a colon early on."""
+    start = encoded[:64]
+    try:
+        return base64.b64decode(start + "=" * (-len(start) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
 def _not_fetched() -> InvalidRequestError:
     return InvalidRequestError(
         "Pictures are taken as data: URLs only; nothing is fetched.",
-        "Send the picture itself, base64 encoded.",
+        "Send the picture or recording itself, base64 encoded.",
     )

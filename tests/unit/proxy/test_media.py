@@ -12,6 +12,7 @@ from llama_runner.proxy.media import check_media
 BLIND = OfferedModel("m", "d" * 64, 1, 0.0)
 SEEING = OfferedModel("m", "d" * 64, 1, 0.0, capabilities=("completion", "vision"))
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+DATA = f"data:image/png;base64,{PNG}"
 WEBP = base64.b64encode(b"RIFF0000WEBPVP8 ").decode()
 
 # The shapes a picture has in chats, responses and messages, each around an address.
@@ -97,3 +98,26 @@ def test_addresses_in_texts_and_arguments_are_nobodys_business() -> None:
     text: JsonValue = {"type": "text", "text": "see https://x/y.png"}
     check_media({"messages": [{"role": "assistant", "content": [text, call]}, {"content": "x"}, 5]}, BLIND)
     check_media({"messages": "nonsense", "input": "https://x/y.png"}, BLIND)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image", "image_url": DATA, "source": {"type": "url", "url": "http://x/"}},
+        {"type": "video_url", "image_url": {"url": DATA}, "video_url": {"url": "http://x/"}},
+        {"type": "input_audio", "input_audio": {"data": "http://x/a.wav", "format": "wav"}},
+        {"type": "input_audio", "input_audio": {"data": "file:///etc/passwd"}},
+        {"type": "input_audio", "input_audio": {"url": "http://x/a.wav"}},
+        {"type": "input_video", "input_video": {"data": "AAAA", "url": "http://x/"}},
+        {"type": "input_video", "image_url": DATA, "input_video": "http://x/"},
+    ],
+)
+def test_a_part_that_shows_two_things_hides_no_address_behind_one_that_is_well(part: dict[str, Any]) -> None:
+    """T9, I25: llama-server chooses by the part's type, and fetches for recordings too."""
+    with pytest.raises(InvalidRequestError, match="nothing is fetched"):
+        check_media({"messages": [{"role": "user", "content": [part]}]}, SEEING)
+
+
+def test_recordings_go_on_as_they_are() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"}}
+    check_media({"messages": [{"role": "user", "content": [sound]}]}, SEEING)

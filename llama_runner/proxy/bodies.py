@@ -13,6 +13,8 @@ MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 # H15: lists and objects, which cost more than their bytes do; everybody else waits while they are looked at.
 # The longest conversation there may be has half as many messages.
 MAX_PARTS: Final = 200_000
+# All values of lists and objects; commas in texts count too. No context holds a text of so many.
+MAX_VALUES: Final = 1_000_000
 
 
 async def read_object(request: Request) -> Mapping[str, JsonValue]:
@@ -20,7 +22,7 @@ async def read_object(request: Request) -> Mapping[str, JsonValue]:
     body = await request.body()
     if not body:
         raise InvalidRequestError("missing request body", "Send a JSON object.")
-    if body.count(b"{") + body.count(b"[") > MAX_PARTS:
+    if body.count(b"{") + body.count(b"[") > MAX_PARTS or body.count(b",") > MAX_VALUES:
         raise InvalidRequestError("The request has too many parts.", "Send less at once.")
     try:
         document = parse_json(body, max_bytes=MAX_BODY_BYTES)

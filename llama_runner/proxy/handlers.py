@@ -8,10 +8,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from llama_runner.core.errors import InternalError, LlamaRunnerError
-from llama_runner.core.jsonio import JsonRejected, parse_json
+from llama_runner.core.errors import InternalError, InvalidRequestError, LlamaRunnerError
 from llama_runner.core.text import visible_controls
-from llama_runner.proxy.bodies import MAX_BODY_BYTES
+from llama_runner.proxy.bodies import read_object
 from llama_runner.proxy.calls import ErrorAnswer, Relays
 
 log = logging.getLogger(__name__)
@@ -67,8 +66,9 @@ async def _note(shared: Relays, request: Request, status: int, error: LlamaRunne
 async def _asked_model(request: Request) -> str:
     """The model that a refused request named, empty when that cannot be told."""
     try:
-        document = parse_json(await request.body(), max_bytes=MAX_BODY_BYTES)
-    except (JsonRejected, ClientDisconnect):
+        # What was refused for its many parts is not read for its model's name either.
+        document = await read_object(request)
+    except (InvalidRequestError, ClientDisconnect):
         return ""
-    named = (document.get("model") or document.get("name")) if isinstance(document, dict) else None
+    named = document.get("model") or document.get("name")
     return visible_controls(named, 200) if isinstance(named, str) else ""

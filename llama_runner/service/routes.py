@@ -129,15 +129,19 @@ class RoutedHost:
         return replace(like, id=name, digest=digest, steps=tuple(steps), running_context=context)
 
     async def _steps(
-        self, name: str, local: Sequence[OfferedModel], above: tuple[str, ...] = ()
+        self, name: str, local: Sequence[OfferedModel], been: set[str] | None = None
     ) -> list[Step]:
-        """The steps of a route, with those of the routes that it leads to; a way back leads nowhere."""
+        """The steps of a route, with those of the routes that it leads to, each once: no way back, and not as
+        many ways as there are forks.
+        """
         routes, found = self._settings().routes, list[Step]()
+        been = {name} if been is None else been
         for text in routes[name].steps:
             if text not in routes or named(local, text) is not None:
                 found.append(await self._step(text, local))
-            elif text not in (name, *above):
-                found += await self._steps(text, local, (name, *above))
+            elif text not in been:
+                been.add(text)
+                found += await self._steps(text, local, been)
         return found
 
     async def _step(self, text: str, local: Sequence[OfferedModel]) -> Step:

@@ -341,6 +341,17 @@ async def test_a_route_may_lead_to_a_route_and_never_in_circles(tmp_path: Path, 
         assert (await proxy.chat("nowhere")).status_code == 404
 
 
+async def test_routes_that_fork_again_and_again_are_followed_once_each(
+    tmp_path: Path, server: Metronome
+) -> None:
+    """Eight forks at each of twenty routes would be more ways than can ever be tried."""
+    step = f"big@{server.url}"
+    forks = {f"r{number}": [f"r{number + 1}"] * 8 for number in range(20)}
+    async with routed_proxy(tmp_path, known(server.url), routes=routes(**forks, r20=[step])) as proxy:
+        assert all(len(one.steps) == 1 for one in (await proxy.host.routes()).routes)
+        assert said((await proxy.chat("r0", stream=True)).text) == WORDS
+
+
 async def test_what_another_proxy_has_from_elsewhere_is_not_offered(tmp_path: Path) -> None:
     names = ("qwen:latest", "qwen@q4_k_m", "qwen@10.0.0.1:1234", "qwen@10.0.0.1:1234:latest")
     other = start_metronome(engine="openai-compatible", models=names)

@@ -19,7 +19,7 @@ def occupied_port() -> Iterator[int]:
 async def answers(url: str | None) -> bool:
     """Whether somebody lists models there."""
     assert url is not None
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         try:
             return (await http.get(f"{url}/v1/models")).status_code == 200
         except httpx.ConnectError:

@@ -55,7 +55,7 @@ async def statuses(port: int, token: str) -> dict[str, int]:
         "a neighbour's host": (own, {**bearer, "Host": f"10.77.0.2:{port}"}),
         "a page": (own, {**bearer, "Origin": own}),
     }
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return {
             name: (await http.get(f"{url}/v1/models", headers=headers)).status_code
             for name, (url, headers) in asked.items()

@@ -56,7 +56,7 @@ class Target:
 
     def http(self, method: str, path: str, **headers: str) -> httpx.Response:
         """A plain request, with no credentials but those given."""
-        with httpx.Client(trust_env=False) as client:  # noqa: TID251
+        with httpx.Client(trust_env=False, timeout=60) as client:  # noqa: TID251
             return client.request(method, f"http://127.0.0.1:{self.port}{path}", headers=headers)
 
     def assert_well(self) -> None:

@@ -52,7 +52,7 @@ async def ask(here: Door, path: str) -> httpx.Response:
     here.host.plans.append(PLAN)
     message = {"role": "user", "content": "x"}
     body = {"model": PLAN.model_id(), "messages": [message], "max_tokens": 3, "stream": False}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{here.port}") as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{here.port}", timeout=60) as http:
         return await (http.get(path) if path.endswith("models") else http.post(path, json=body))
 
 
@@ -96,7 +96,7 @@ async def test_h20_a_failure_in_the_middle_of_a_stream_ends_it_with_an_error(
     async with door(metronome.url) as here:
         here.host.plans.append(PLAN)
         asked = {"model": PLAN.model_id(), "messages": [{"role": "user", "content": "x"}], "stream": True}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{here.port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{here.port}", timeout=60) as http:
             answer = await http.post("/v1/chat/completions", json=asked)
     assert answer.status_code == 200
     last = answer.text.rstrip().rpartition("\n\n")[2]

@@ -268,7 +268,7 @@ async def test_h12_h13_a_token_is_shown_once_and_whole(guarded_service: ServiceP
         {"Authorization": "Basic eDp5", "x-api-key": TOKEN},
     ]
     path = "/v1/models" if door == "openai" else "/api/tags"
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         for headers in good:
             assert (await http.get(path, headers=headers)).status_code == 200
         for headers in two:
@@ -292,7 +292,7 @@ async def test_h13_who_guesses_is_turned_away_for_a_while(tmp_path: Path) -> Non
     (tmp_path / "token").write_text(TOKEN)
     arguments = ("--openai", "127.0.0.1:0", "--token-file", str(tmp_path / "token"))
     with started_service(tmp_path, *arguments) as service:
-        async with httpx.AsyncClient(base_url=service.ready["openai"]) as http:
+        async with httpx.AsyncClient(base_url=service.ready["openai"], timeout=60) as http:
             right = {"Authorization": f"Bearer {TOKEN}"}
             assert {(await http.get("/v1/models")).status_code for _ in range(20)} == {401}
             assert (await http.get("/v1/models", headers=right)).status_code == 200
@@ -306,5 +306,5 @@ async def test_h13_who_guesses_is_turned_away_for_a_while(tmp_path: Path) -> Non
 
 
 async def _answers(service: ServiceProcess) -> bool:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return (await http.get(f"{service.ready['openai']}/v1/models")).status_code == 200

@@ -297,7 +297,7 @@ async def test_h8_a_preflight_grants_an_allowed_page_what_it_needs_and_others_no
         "Access-Control-Request-Headers": asked,
         "Access-Control-Request-Private-Network": "true",
     }
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         for listener in proxies:
             url = f"http://127.0.0.1:{listener.port}/v1/chat/completions"
             granted = await http.options(url, headers={"Origin": PAGE, **preflight})

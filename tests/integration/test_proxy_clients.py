@@ -245,7 +245,7 @@ def test_web_pages_reach_no_route(service: ServiceProcess, dialect: str, headers
     """H1, H6, H9: every route and method, unknown ones too."""
     for path in ("/", "/v1/models", "/api/tags", "/v1/chat/completions", "/api/pull", "/nope"):
         for method in ("GET", "POST", "OPTIONS", "DELETE"):
-            answer = httpx.request(method, service.ready[dialect] + path, headers=headers)
+            answer = httpx.request(method, service.ready[dialect] + path, headers=headers, timeout=60)
             assert answer.status_code in (403, 421), (method, path)
             assert "access-control-allow-origin" not in answer.headers
 

@@ -41,13 +41,13 @@ def service(tmp_path: Path, tiny: Path) -> Iterator[ServiceProcess]:
 
 async def instances(service: ServiceProcess) -> dict[str, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {service.run_file.token}"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         answer = await http.get(f"{service.url}/api/v1/instances", headers=headers)
     return {one["model"]: one for one in answer.json()["instances"]}
 
 
 async def until(
-    service: ServiceProcess, fits: Callable[[dict[str, dict[str, Any]]], bool], limit_s: float = 10
+    service: ServiceProcess, fits: Callable[[dict[str, dict[str, Any]]], bool], limit_s: float = 60
 ) -> float:
     """Seconds until the instances are as wanted; waits for their changes."""
     began_s = time.monotonic()
@@ -70,7 +70,7 @@ async def until_idle(service: ServiceProcess, limit_s: float) -> float:
 
 @asynccontextmanager
 async def client(service: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.ready["openai"], timeout=30) as http:
+    async with httpx.AsyncClient(base_url=service.ready["openai"], timeout=60) as http:
         yield http
 
 
@@ -92,7 +92,7 @@ async def test_a_client_that_leaves_ends_its_request(service: ServiceProcess, st
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await http.post("/v1/completions", json=long)
-    assert await until_idle(service, 5) < 2
+    assert await until_idle(service, 60) < 20
 
 
 async def test_a_client_that_leaves_while_its_model_loads_is_forgotten(service: ServiceProcess) -> None:
@@ -103,7 +103,7 @@ async def test_a_client_that_leaves_while_its_model_loads_is_forgotten(service: 
                 await http.post("/v1/completions", json=BODY)
         # The load goes on: the next one gets it.
         assert (await http.post("/v1/completions", json=BODY | {"max_tokens": 1})).status_code == 200
-    await until_idle(service, 5)
+    await until_idle(service, 60)
 
 
 async def test_an_engine_that_dies_is_told_in_the_stream_and_comes_back(service: ServiceProcess) -> None:
@@ -151,7 +151,10 @@ async def test_two_models_and_many_clients(service: ServiceProcess) -> None:
 
 
 async def test_lm_studio_and_ollama_clients_load_and_unload(service: ServiceProcess) -> None:
-    async with client(service) as http, httpx.AsyncClient(base_url=service.ready["ollama"]) as ollama:
+    async with (
+        client(service) as http,
+        httpx.AsyncClient(base_url=service.ready["ollama"], timeout=60) as ollama,
+    ):
         loaded = (await http.post("/api/v1/models/load", json={"model": "a"})).json()
         assert (loaded["status"], loaded["instance_id"]) == ("loaded", "a")
         assert (await http.post("/api/v1/models/unload", json={"instance_id": "a"})).json() == {

@@ -128,7 +128,7 @@ async def test_two_listeners_swap_their_ports(home: Path) -> None:
         change(home, openai_port=two, ollama_port=one)
         after = await client.reload()
         assert (after.openai.problem, after.ollama.problem) == ("", "")
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             assert (await http.get(f"http://127.0.0.1:{one}/api/version")).status_code == 200
             assert (await http.get(f"http://127.0.0.1:{two}/api/v0/models")).status_code == 200
 

@@ -116,7 +116,7 @@ async def test_the_projector_beside_a_model_is_loaded_unless_the_options_say_no(
 ) -> None:
     async def sees(**options: Any) -> bool:
         url, headers = await loaded(manager, **options)
-        async with httpx.AsyncClient(headers=headers) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=60) as http:
             answer = (await http.get(f"{url}/props")).json()
         await manager.unload("tiny")
         return bool(answer["modalities"]["vision"])

@@ -60,6 +60,7 @@ PACKAGES = ("binutils", *SCREEN_PACKAGES)
 _NOT_HERE = "llama_runner/system/" + ("_posix.py" if sys.platform == "win32" else "_windows.py")
 
 CORE = "tests/unit/core"
+PROCESSES = "tests/integration"
 WINDOW = ("tests/ui", "tests/e2e")
 _NOT_TIMING = ("-m", "not timing")
 
@@ -110,21 +111,23 @@ def steps(python: str) -> list[list[Step]]:
         [_measured(python, "core", [CORE])],
         [_combined(python, "core")],
         [_report(python, "core", "llama_runner/core/*", CORE_COVERAGE_PCT)],
-        # Most of the tests wait for a process or a picture: side by side they take little more than half.
+        # Most of the tests wait for a process or a picture: side by side they take half as long.
         [
-            _measured(python, "rest", [*(f"--ignore={path}" for path in (CORE, *WINDOW)), *_NOT_TIMING]),
+            _measured(python, "processes", [PROCESSES, *_NOT_TIMING]),
             _measured(python, "window", [*WINDOW, *_NOT_TIMING]),
+            _measured(
+                python, "rest", [*(f"--ignore={path}" for path in (CORE, PROCESSES, *WINDOW)), *_NOT_TIMING]
+            ),
         ],
         # Tests that judge times run by themselves: measuring coverage slows down what they judge.
         [("tests that judge times", [python, "-m", "pytest", "-q", "-m", "timing"])],
-        [_combined(python, "rest")],
-        [_combined(python, "window")],
+        *([_combined(python, name)] for name in ("processes", "window", "rest")),
         [
             (
                 "coverage of all",
                 [
                     *(python, "-m", "coverage", "combine", "-q", "--keep"),
-                    *_files("package", "core", "rest", "window"),
+                    *_files("package", "core", "processes", "window", "rest"),
                 ],
             )
         ],

@@ -81,6 +81,9 @@ def chat_request(
     if isinstance(system, str) and system and not messages:
         messages.append({"role": "system", "content": system})
     messages.append({"role": "user", "content": _content(document.get("input"), model)})
+    if len(messages) > 2 and _size(messages) > MAX_KEPT_BYTES:
+        # Each answer would be kept with all before it, ever longer.
+        raise InvalidRequestError("The conversation has become too long.", "Begin a new one.")
     told: list[JsonValue] = [dict(message) for message in messages]
     body: dict[str, JsonValue] = {"messages": told, **_sampling(document), **_thinking(document, model)}
     stored = document.get("store") is not False

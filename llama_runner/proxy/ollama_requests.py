@@ -1,6 +1,7 @@
 """Requests of Ollama's dialect as llama-server takes them (conversions: docs of both, Ollama's types.go)."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -40,7 +41,7 @@ def chat_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[st
                 f"registry.ollama.ai/library/{model.id}:latest does not support tools",
                 "Use a model whose template knows tools.",
             )
-        body["tools"] = bounded(tools)
+        body |= fields.allowed({"tools": tools}, fields.CHAT)
     return body | common_body(document, model)
 
 
@@ -75,9 +76,8 @@ def common_body(
     if thinking:
         body |= _thinking(document.get("think"), model)
     if document.get("logprobs") is True:
-        body["logprobs"] = True
-        if document.get("top_logprobs") is not None:
-            body["top_logprobs"] = document["top_logprobs"]
+        asked: dict[str, JsonValue] = {"logprobs": True, "top_logprobs": document.get("top_logprobs")}
+        body |= fields.allowed(asked, fields.CHAT)
     return body
 
 
@@ -110,10 +110,38 @@ def embed_body(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return fields.allowed({"input": texts, "encoding_format": "float"}, fields.EMBEDDINGS)
 
 
+class _OpenCalls:
+    """Calls that no result has been given for yet, oldest first; found at once among any number (H15)."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._of_name: dict[str, OrderedDict[str, None]] = {}
+
+    def add(self, call_id: str, name: str) -> None:
+        """Another one; the last of those with the same id counts."""
+        if call_id in self._names:
+            self._remove(call_id)
+        self._names[call_id] = name
+        self._of_name.setdefault(name, OrderedDict())[call_id] = None
+
+    def take(self, call_id: JsonValue, name: JsonValue) -> str | None:
+        """The call a tool's result belongs to: by id, else the oldest one of its name, else the oldest."""
+        if call_id is None:
+            ids = (self._of_name.get(name) if isinstance(name, str) else None) or self._names
+            found = next(iter(ids), None)
+        else:
+            found = call_id if isinstance(call_id, str) and call_id in self._names else None
+        if found is not None:
+            self._remove(found)
+        return found
+
+    def _remove(self, call_id: str) -> None:
+        del self._of_name[self._names.pop(call_id)][call_id]
+
+
 def _messages(messages: Sequence[JsonValue], model: OfferedModel) -> list[JsonValue]:
     converted: list[JsonValue] = []
-    # Calls that no result has been given for yet: number and function name, oldest first.
-    open_calls: list[tuple[str, str]] = []
+    open_calls = _OpenCalls()
     for message in messages:
         if not isinstance(message, dict):
             raise InvalidRequestError("A message is not an object.", "Correct the request.")
@@ -123,9 +151,7 @@ def _messages(messages: Sequence[JsonValue], model: OfferedModel) -> list[JsonVa
     return converted
 
 
-def _message(
-    message: Mapping[str, JsonValue], open_calls: list[tuple[str, str]], number: int
-) -> dict[str, JsonValue]:
+def _message(message: Mapping[str, JsonValue], open_calls: _OpenCalls, number: int) -> dict[str, JsonValue]:
     role = _text(message.get("role"), "role").lower()
     content = _text(message.get("content"), "content")
     turned: dict[str, JsonValue] = {"role": role, "content": content}
@@ -150,7 +176,7 @@ def _parts(text: str, images: Sequence[JsonValue]) -> list[JsonValue]:
     return parts
 
 
-def _calls(calls: Sequence[JsonValue], open_calls: list[tuple[str, str]], number: int) -> list[JsonValue]:
+def _calls(calls: Sequence[JsonValue], open_calls: _OpenCalls, number: int) -> list[JsonValue]:
     turned: list[JsonValue] = []
     for place, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
@@ -159,25 +185,19 @@ def _calls(calls: Sequence[JsonValue], open_calls: list[tuple[str, str]], number
         name = _text(function.get("name"), "function name")
         given_id = call.get("id")
         call_id = given_id if isinstance(given_id, str) and given_id else f"call_{number}_{place}"
-        open_calls.append((call_id, name))
+        open_calls.add(call_id, name)
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
         turned.append({"id": call_id, "type": "function", "function": {"name": name, "arguments": text}})
     return turned
 
 
-def _answered_call(message: Mapping[str, JsonValue], open_calls: list[tuple[str, str]]) -> str:
-    """The call a tool's result belongs to: by id, else the oldest open one of its name, else the oldest."""
+def _answered_call(message: Mapping[str, JsonValue], open_calls: _OpenCalls) -> str:
     given = message.get("tool_call_id")
-    name = message.get("tool_name") or message.get("name")
-    matching = [call for call in open_calls if call[0] == given] or [
-        call for call in open_calls if given is None and call[1] == name
-    ]
-    found = next(iter(matching or (open_calls if given is None else [])), None)
+    found = open_calls.take(given, message.get("tool_name") or message.get("name"))
     if found is None:
         return given if isinstance(given, str) else "call_0"
-    open_calls.remove(found)
-    return found[0]
+    return found
 
 
 def _format(wanted: JsonValue) -> JsonValue:

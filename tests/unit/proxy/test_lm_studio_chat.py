@@ -129,6 +129,15 @@ def test_conversations_take_bounded_memory() -> None:
         known.before(large)
 
 
+def test_a_conversation_that_is_followed_does_not_grow_for_ever() -> None:
+    """The newest is always kept, with all that was said before."""
+    known, half = Conversations(), "x" * (MAX_KEPT_BYTES // 2)
+    answer_id: JsonValue = chat_request({"input": half}, ABLE, known).remember("a")
+    answer_id = chat_request({"input": "y", "previous_response_id": answer_id}, ABLE, known).remember("b")
+    with pytest.raises(InvalidRequestError, match="too long"):
+        chat_request({"input": half, "previous_response_id": answer_id}, ABLE, known)
+
+
 # --- answers ----------------------------------------------------------------------------------------------
 
 

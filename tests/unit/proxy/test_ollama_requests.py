@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 from typing import Any, cast
 
 import pytest
@@ -165,3 +166,35 @@ def test_wrong_shapes_are_refused(document: dict[str, JsonValue]) -> None:
     """H15."""
     with pytest.raises(InvalidRequestError):
         requests.chat_body(document, ABLE)
+
+
+@pytest.mark.parametrize("top", [21, -1, 10**9, "many"])
+def test_log_probabilities_and_tools_have_the_bounds_they_have_in_other_dialects(top: JsonValue) -> None:
+    """H18."""
+    with pytest.raises(InvalidRequestError, match="top_logprobs"):
+        requests.common_body({"logprobs": True, "top_logprobs": top}, ABLE)
+    assert requests.common_body({"logprobs": True, "top_logprobs": 3}, ABLE)["top_logprobs"] == 3
+    wrong: tuple[JsonValue, ...] = ({"a": 1}, [{}] * 1025)
+    for tools in wrong:
+        with pytest.raises(InvalidRequestError, match="tools"):
+            requests.chat_body({"messages": [], "tools": tools}, ABLE)
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("answer", [{"tool_name": "f"}, {"tool_call_id": "none"}, {"tool_name": "g"}])
+def test_tens_of_thousands_of_calls_and_results_are_matched_in_a_moment(answer: dict[str, Any]) -> None:
+    """H15: looking through all of them for each took a minute, in which nobody else was served."""
+    calls = [{"function": {"name": "f"}}] * 60_000
+    results = [{"role": "tool", **answer}] * 60_000
+    began_s = time.process_time()
+    turned = chat({"role": "assistant", "tool_calls": calls}, *results)
+    assert time.process_time() - began_s < 20
+    ids = [message["tool_call_id"] for message in turned[1:]]
+    assert ids[:2] == (["none"] * 2 if "tool_call_id" in answer else ["call_0_0", "call_0_1"])
+
+
+def test_the_last_call_of_an_id_counts() -> None:
+    calls = [{"id": "a", "function": {"name": name}} for name in ("f", "g")]
+    results = [{"role": "tool", "tool_name": name} for name in ("f", "g")]
+    turned = chat({"role": "assistant", "tool_calls": calls}, *results)
+    assert [message["tool_call_id"] for message in turned[1:]] == ["a", "call_0"]

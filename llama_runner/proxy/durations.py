@@ -22,6 +22,8 @@ _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _GO: Final = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _PLAIN: Final = re.compile(r"[+-]?\d+(?:\.\d*)?")
 FOREVER: Final = math.inf
+# Every unit once, with all the digits that a float has, is shorter.
+_MAX_CHARS: Final = 200
 # Ollama says "for ever" as now plus the longest duration Go has: some 292 years.
 _FAR_S: Final = (2**63 - 1) / 1e9
 # The last moment that a calendar of Python's holds.
@@ -48,9 +50,10 @@ def keep_alive_s(value: JsonValue) -> float | None:
 
 
 def _parsed(text: str) -> float:
-    if _PLAIN.fullmatch(text):
+    is_short = len(text) <= _MAX_CHARS
+    if is_short and _PLAIN.fullmatch(text):
         return float(text)
-    if not _GO.fullmatch(text):
+    if not is_short or not _GO.fullmatch(text):
         raise InvalidRequestError(
             f'time: invalid duration "{text[:40]}"', "Give seconds, or a text like 5m or 1h30m."
         )

@@ -117,7 +117,14 @@ def find_engine(
 
 
 def _which_in(env: Mapping[str, str]) -> Which:
-    return lambda name: shutil.which(name, path=env.get("PATH", ""))
+    """Never the current folder, where Windows looks first: what was downloaded there would be run."""
+
+    def look_up(name: str) -> str | None:
+        folders = (Path(folder) for folder in env.get("PATH", "").split(os.pathsep))
+        found = (shutil.which(str(folder / name)) for folder in folders if folder.is_absolute())
+        return next(filter(None, found), None)
+
+    return look_up
 
 
 def _check_program(path: Path, platform: str) -> None:

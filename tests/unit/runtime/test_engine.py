@@ -50,6 +50,21 @@ def test_a_missing_configured_engine_gives_way_to_one_on_path_and_says_so(tmp_pa
     assert "/gone/llama-server is not there" in choice.note
 
 
+@pytest.mark.parametrize("folder", ["", ".", "bin"])
+def test_one_that_lies_in_the_current_folder_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Path, folder: str
+) -> None:
+    """R7: what was downloaded where the program happens to be started is not the user's choice."""
+    (tmp_path / "bin").mkdir()
+    for place in (tmp_path, tmp_path / "bin"):
+        fake_engine(place)
+    monkeypatch.chdir(tmp_path)
+    path = os.pathsep.join((folder, "/nowhere"))
+    assert find_engine(_settings(""), env={"PATH": path}, platform="linux").origin == "demo package"
+    choice = find_engine(_settings(""), env={"PATH": f"{path}{os.pathsep}{tmp_path}"}, platform="linux")
+    assert choice.path == tmp_path / "llama-server"
+
+
 def test_without_one_on_path_the_demo_engine_is_taken(engine: Path) -> None:
     choice = find_engine(_settings("/gone/llama-server"), platform="linux", which=_nowhere)
     assert (choice.path, choice.origin) == (engine, "demo package")

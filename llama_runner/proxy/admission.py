@@ -81,7 +81,8 @@ class Admission:
             if turn.done() and not turn.cancelled():
                 # The turn came in the same moment: somebody else gets it.
                 self._leave(model_id)
-            else:
+            elif turn in queue:
+                # Else whoever handed a turn on in the same moment has passed it over already.
                 queue.remove(turn)
             raise
         finally:

@@ -100,3 +100,17 @@ async def test_a_known_server_takes_as_many_as_it_is_said_to() -> None:
         assert order == ["a", "b", "c"]
         let_go.set()
     assert (order, admission.in_flight("m@box")) == (["a", "b", "c", "d"], 0)
+
+
+async def test_who_leaves_the_queue_in_the_moment_a_turn_is_free_just_leaves() -> None:
+    """H26: cancelled, and passed over by whoever hands the turn on, before it runs again."""
+    admission, order, let_go = Admission(clock=SystemClock(), max_in_flight=1), list[str](), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_hold(admission, "m", "a", order, let_go))
+        second = group.create_task(_hold(admission, "m", "b", order, let_go))
+        await _settled()
+        # The first is woken before the second.
+        let_go.set()
+        second.cancel()
+    assert second.cancelled()
+    assert (admission.in_flight("m"), admission.waiting) == (0, 0)

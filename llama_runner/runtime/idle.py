@@ -38,7 +38,8 @@ async def watch_idle(watched: Watched) -> None:
         seen = watched.revision
         due = watched.due()
         for instance_id, left_s in due:
-            if left_s <= 0:
+            # Looked at again: while the one before ended, this one may have been asked for.
+            if left_s <= 0 and dict(watched.due()).get(instance_id, 1.0) <= 0:
                 log.info("unloading, without work instance=%s", instance_id)
                 await _unload(watched, instance_id)
         pause_s = min((left_s for _, left_s in due if left_s > 0), default=LONGEST_PAUSE_S)

@@ -48,3 +48,17 @@ async def test_with_nothing_due_it_sleeps_until_something_changes() -> None:
     await run(watched)
     assert watched.unloaded == []
     assert set(watched.pauses) == {LONGEST_PAUSE_S}
+
+
+async def test_who_gets_work_while_another_one_leaves_stays() -> None:
+    """Both were due at once; the second was asked for while the first ended."""
+
+    class Asked(Watched):
+        async def unload(self, instance_id: str) -> None:
+            await super().unload(instance_id)
+            self.left["b"] = 60.0
+
+    watched = Asked({"a": 0.0, "b": 0.0})
+    watched.pauses += [0.0] * 5
+    await run(watched)
+    assert watched.unloaded == ["a"]

@@ -85,8 +85,9 @@ class KnownServers:
         async with self._looking:
             now_ns = self._clock.now_ns()
             if self._looked_ns is None or seconds(now_ns, self._looked_ns) >= LOOK_EVERY_S:
-                self._looked_ns = now_ns
                 await self._read_when_changed()
+                # Only now: whoever began to read and was cancelled has not looked.
+                self._looked_ns = now_ns
 
     async def _read_when_changed(self) -> None:
         saved, store = SavedServers(self._home, self._clock), KeyStore(self._home.data_dir, self._clock)

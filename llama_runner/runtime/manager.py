@@ -99,6 +99,7 @@ class RuntimeManager:
         self._notice = notice
         self._mark = LaunchMark(home)
         self._tasks = TaskOwner()
+        self._ending: set[asyncio.Task[None]] = set()
         self._instances: dict[str, Instance] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._revision = 0
@@ -265,12 +266,7 @@ class RuntimeManager:
         instance = self._instance(instance_id)
         if instance.state in SERVING and not instance.leaving:
             await instance.drained(self._config().runtime.stop_grace_s)
-        # While it still holds them.
-        await self._room.look()
-        instance.request_stop()
-        await instance.ended()
-        await self._learn(instance)
-        self._forget(instance)
+        await self._end(instance)
 
     async def close(self) -> None:
         """Stop everything, gracefully; when cancelled, kill what is left. Idempotent."""
@@ -282,6 +278,8 @@ class RuntimeManager:
             for instance in tuple(self._instances.values()):
                 await instance.ended()
                 self._forget(instance)
+            # Whoever waits for one of them gets its answer.
+            await asyncio.gather(*self._ending, return_exceptions=True)
         self._mark.clear()
 
     # --- within ------------------------------------------------------------------------------------------
@@ -311,12 +309,8 @@ class RuntimeManager:
                     return current
                 # Who works with it finishes; who asks for it from here on waits for the new one.
                 await current.drained()
-                await self._room.look()
-                current.request_stop()
             if current is not None:
-                await current.ended()
-                await self._learn(current)
-                self._forget(current)
+                await self._end(current)
             instance = await self._start(wanted, on_demand=on_demand)
             if reload and current is not None:
                 instance.pin(current.snapshot().pinned)
@@ -361,6 +355,24 @@ class RuntimeManager:
             self._notice(f"{model.id} is spread over other machines. {told}")
         self._announce()
         return instance
+
+    async def _end(self, instance: Instance) -> None:
+        """Stop an instance that nobody uses any more, and forget it.
+
+        Goes on to its end whoever waits for it and is cancelled: halfway, it would leave for ever.
+        """
+        ending = self._tasks.start(self._stopped_and_forgotten(instance), name=f"end of {instance.id}")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    async def _stopped_and_forgotten(self, instance: Instance) -> None:
+        # While it still holds them.
+        await self._room.look()
+        instance.request_stop()
+        await instance.ended()
+        await self._learn(instance)
+        self._forget(instance)
 
     async def _learn(self, instance: Instance) -> None:
         """Remember what it took, for the next time."""

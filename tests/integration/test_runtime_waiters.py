@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_runner.core.errors import LlamaRunnerError
+from llama_runner.runtime.gpu import Card
 from llama_runner.runtime.instance import InstanceSnapshot, InstanceState
 from llama_runner.runtime.manager import RuntimeManager
 from llama_runner.runtime.states import ENDED, SERVING
@@ -103,3 +105,33 @@ def _check(snapshot: InstanceSnapshot) -> None:
 def test_every_waiter_is_settled_after_any_sequence(lives: list[dict[str, object]], steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_run(Path(folder), lives, steps))
+
+
+class _SlowCards:
+    """A driver that takes its time when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def read(self) -> tuple[Card, ...]:
+        self.asked.set()
+        assert self.answers.wait(20)
+        return (Card("card", 1 << 40, 1 << 40),)
+
+
+async def test_who_wanted_room_and_left_leaves_no_model_that_is_leaving_for_ever(tmp_path: Path) -> None:
+    """H26: cancelled between the decision and the end: the model ends, and the next one to ask gets it."""
+    cards = _SlowCards()
+    async with open_manager(tmp_path, fake_engine(tmp_path / "engine"), gpu=cards) as manager:
+        await manager.ensure_ready("a")
+        cards.answers.clear()
+        cards.asked.clear()
+        async with asyncio.TaskGroup() as group:
+            unloading = group.create_task(manager.unload("a"))
+            assert await asyncio.to_thread(cards.asked.wait, 20)
+            unloading.cancel()
+        cards.answers.set()
+        async with asyncio.timeout(20), manager.use("a"):
+            assert [one.model_id for one in manager.instances()] == ["a"]

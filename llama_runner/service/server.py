@@ -103,9 +103,11 @@ class HttpServer(uvicorn.Server):
         self.stop()
 
     def cut(self) -> None:
-        """End the answers that are left."""
+        """End the answers that are left, and wait for no client to take the rest."""
         for answer in tuple(self.server_state.tasks):
             answer.cancel()
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell who waits for it."""

@@ -9,7 +9,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from llama_runner.net.listen import listen_tcp, port_of_socket
-from llama_runner.service.connection import Patience
+from llama_runner.service.connection import PATIENCE, Patience
+from llama_runner.service.guests import Phase
 from llama_runner.service.server import HttpServer
 from tests.fakes.waiting import until
 
@@ -152,3 +153,15 @@ async def test_h22_a_thousand_requests_in_one_go_are_answered_in_order() -> None
         for number in range(1000):
             await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(5) == b"%05d" % number
+
+
+async def test_h24_a_retired_listener_that_is_cut_waits_for_nobody() -> None:
+    """A service ends in seconds, also after its listener moved away under a client that never reads."""
+    app = Echo(answer=BIG)
+    async with asyncio.timeout(20), serving(app, PATIENCE) as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD + b"hello")
+        await until(lambda: app.begun == 1 and bool(server.guests.count(Phase.ANSWERING)))
+        server.retire()
+        server.cut()
+    writer.transport.abort()

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llama_runner.control.settings import (
     ChangedSetting,
@@ -25,6 +25,18 @@ from llama_runner.core.fields import Section, SettingInfo, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.service.endpoints import Call, Endpoint
+
+# Machines that lend memory, pages and machines that may use the models, what is kept of what they say.
+_WHO_GETS_IN: Final = frozenset(
+    {
+        "runtime.rpc_workers",
+        "proxy.host",
+        "proxy.always_ask_token",
+        "proxy.origins",
+        "proxy.host_names",
+        "proxy.log_prompts",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +114,11 @@ def setting_schemas() -> dict[str, Any]:
 
 
 def _is_for_hands(info: SettingInfo) -> bool:
-    """Whether it says which programs start, which files are read, or who gets a model's memory (I9, I14).
+    """Whether it says which programs start, which files are read or written, or who gets in (I9, I14).
 
     The person at this machine says so, not whoever has got hold of a browser's session.
     """
-    return info.is_path or info.key == "runtime.rpc_workers"
+    return info.is_path or info.key in _WHO_GETS_IN
 
 
 def _problem(path: Path, problem: Problem) -> SettingProblem:

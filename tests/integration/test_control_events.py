@@ -169,6 +169,9 @@ async def test_settings_over_the_api_are_checked_and_take_no_paths(service: Serv
             ("runtime.engine_path.linux", "/bin/sh"),
             ("runtime.models_dir.windows", "C:\\"),
             ("runtime.rpc_workers", ["10.0.0.1:50052"]),
+            ("proxy.host", "0.0.0.0"),
+            ("proxy.origins", ["https://evil.test"]),
+            ("proxy.log_prompts", True),
         ):
             with pytest.raises(RefusedError):
                 await client.change_settings({key: value})

@@ -79,7 +79,8 @@ def _is_next_door(url: str) -> bool:
 class _Read:
     """Over the ordinary client: TLS, names, other machines."""
 
-    def __init__(self, answer: OpenAnswer) -> None:
+    def __init__(self, url: str, answer: OpenAnswer) -> None:
+        self._url = url
         self._answer = answer
         self.status = answer.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in answer.headers.items()}
@@ -89,15 +90,19 @@ class _Read:
         return await self._answer.read_at_most(MAX_ERROR_BODY_BYTES) or b""
 
     async def pour(self, take: Take, drained: Callable[[], Awaitable[None]]) -> None:
+        bytes_left = DEFAULT_CAPS.stream
         while data := await self._answer.read():
+            bytes_left -= len(data)
             if not take(data):
                 await drained()
+            if bytes_left < 0:
+                raise ProtocolError(self._url, "its stream was cut (stream_too_long)")
 
 
 @asynccontextmanager
 async def _read(client: httpx.AsyncClient, wire: WireLike, clock: Clock) -> AsyncIterator[Pouring]:
     async with open_answer(client, wire, clock) as answer:
-        yield _Read(answer)
+        yield _Read(wire.url, answer)
 
 
 class _Plain:

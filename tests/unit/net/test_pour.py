@@ -16,6 +16,7 @@ from llama_runner.core.errors import (
 )
 from llama_runner.net import pour
 from llama_runner.net.client import Timeouts, open_http
+from llama_runner.net.lines import StreamCaps
 from llama_runner.net.ports import pick_free_port
 from llama_runner.net.pour import Pouring, open_pouring
 from tests.fakes.raw_server import raw_server, response
@@ -187,3 +188,11 @@ async def test_leaving_closes_the_connection(by: str) -> None:
         async with poured(url) as answer:
             assert answer.status == 200
         await asyncio.wait_for(closed.wait(), 20)
+
+
+async def test_s9_a_body_without_end_is_cut_on_either_way(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pour, "DEFAULT_CAPS", StreamCaps(stream=1000))
+    async with raw_server(lambda n, head: response(bytes(MIB))) as server:
+        with pytest.raises(ProtocolError, match="stream_too_long"):
+            async with poured(server.url) as answer:
+                await all_of(answer)

@@ -78,7 +78,7 @@ class Instance(LifeOwner):
         self._shrunk = False
         self._listened_again = False
         self._in_flight = 0
-        self._draining = False
+        self._draining = 0
         # Without work for so long it is unloaded; None stays. What a request may change, and what it was.
         self.idle_limit_s: float | None = None
         self.usual_idle_limit_s: float | None = None
@@ -105,18 +105,18 @@ class Instance(LifeOwner):
     @property
     def leaving(self) -> bool:
         """Whether it is about to end, whatever its state says still: nobody new may count on it."""
-        return self._stop.is_set() or self._draining
+        return self._stop.is_set() or self._draining > 0
 
     async def drained(self, limit_s: float | None = None) -> None:
         """Let those who use it finish, and nobody else begin; end it after that.
 
-        Cancelled, it stays as it was before: whoever wanted it to leave has left.
+        Cancelled, it stays as it was before: whoever wanted it to leave has left. Others may want it still.
         """
-        self._draining = True
+        self._draining += 1
         try:
             await self.unused(limit_s)
         except BaseException:
-            self._draining = False
+            self._draining -= 1
             self._wake()
             raise
 

@@ -78,8 +78,12 @@ class RuntimeHost:
         await self._manager.wait_change(self._manager.revision, limit_s)
 
     async def unload(self, model_id: str) -> None:
-        """Take it out of memory."""
-        await self._manager.unload(model_id)
+        """Take it out of memory; once its work is done where it has any, as other clients may wait for it."""
+        running = next((one for one in self._manager.instances() if one.model_id == model_id), None)
+        if running is not None and running.in_flight:
+            self._manager.keep(model_id, 0)
+        else:
+            await self._manager.unload(model_id)
 
     async def _look(self) -> None:
         now_ns = self._clock.now_ns()

@@ -68,7 +68,8 @@ async def _chat(hands: Hands, report: Report) -> None:
     hands.picture("chat-streaming")
     await hands.until(lambda: hands.find(QWidget, "chat-send").isVisible(), "the answer is complete")
     transcript = hands.find(QTextBrowser, "chat-transcript")
-    await hands.until(lambda: "tok/s" in text_of(transcript), "the figures line")
+    said = text_of(transcript)
+    await hands.until(lambda: "tok/s" in text_of(transcript), f"the figures line below {said!r}")
     report["chat"] = text_of(transcript)
     hands.picture("chat")
 

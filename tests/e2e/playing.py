@@ -13,7 +13,7 @@ import psutil
 ROOT: Final = Path(__file__).resolve().parents[2]
 GONE_S: Final = 30.0
 # For `app_config.json`: so small a model sometimes never finds an end.
-CHAT: Final = {"max_tokens": 300}
+CHAT: Final = {"max_tokens": 300, "temperature": 0}
 SCENARIO_S: Final = 240.0
 
 

@@ -169,6 +169,23 @@ async def test_lm_studio_and_ollama_clients_load_and_unload(service: ServiceProc
         assert (await ollama.get("/api/ps")).json() == {"models": []}
 
 
+async def test_one_client_that_unloads_cuts_nobody_elses_answer(service: ServiceProcess) -> None:
+    long = BODY | {"model": "SmolLM2-135M-Instruct.Q4_1", "stream": True, "max_tokens": 300}
+    async with (
+        client(service) as http,
+        httpx.AsyncClient(base_url=service.ready["ollama"], timeout=60) as ollama,
+    ):
+        async with http.stream("POST", "/v1/completions", json=long) as answer:
+            stream = answer.aiter_raw()
+            seen = await anext(stream)
+            said = await ollama.post("/api/generate", json={"model": long["model"], "keep_alive": 0})
+            assert said.json()["done_reason"] == "unload"
+            async for data in stream:
+                seen += data
+        assert seen.rstrip().endswith(b"data: [DONE]")
+        await until(service, lambda all: not all)
+
+
 async def test_a_service_ends_while_it_streams(service: ServiceProcess) -> None:
     """F40: nobody waits, nothing is left."""
     long = BODY | {"model": "SmolLM2-135M-Instruct.Q4_1", "stream": True, "max_tokens": 8000}

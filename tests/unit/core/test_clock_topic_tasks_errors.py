@@ -140,3 +140,11 @@ def test_errors_carry_what_their_callers_need() -> None:
     odd = errors.ProtocolError("http://127.0.0.1:1/v1/models", "not JSON")
     assert odd.endpoint.endswith("/v1/models") and odd.what == "not JSON"
     assert str(odd).startswith("http://127.0.0.1:1/v1/models answered in an unexpected way: not JSON.")
+
+
+def test_what_should_not_happen_is_told_by_a_number_alone() -> None:
+    """I25."""
+    error = errors.InternalError()
+    assert error.kind == "internal"
+    assert f"(number {error.number})" in error.message
+    assert errors.InternalError().number != error.number

@@ -119,5 +119,8 @@ def test_a_part_that_shows_two_things_hides_no_address_behind_one_that_is_well(p
 
 
 def test_recordings_go_on_as_they_are() -> None:
-    sound = {"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"}}
+    sound: dict[str, Any] = {
+        "type": "input_audio",
+        "input_audio": {"data": "UklGRiQAAABXQVZF", "format": "wav"},
+    }
     check_media({"messages": [{"role": "user", "content": [sound]}]}, SEEING)

@@ -68,7 +68,12 @@ def test_openai_answers_whole(oai: openai.OpenAI) -> None:
 
 def test_openai_streams_with_usage(oai: openai.OpenAI) -> None:
     stream = oai.chat.completions.create(
-        model=MODEL, messages=ASK, max_tokens=8, stream=True, stream_options={"include_usage": True}
+        model=MODEL,
+        messages=ASK,
+        max_tokens=8,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -92,11 +97,13 @@ def test_json_without_a_schema_is_json(oai: openai.OpenAI, oll: ollama.Client) -
 
 
 def test_openai_completions_and_json(oai: openai.OpenAI) -> None:
-    plain = oai.completions.create(model=MODEL, prompt="The sky is", max_tokens=4)
+    plain = oai.completions.create(model=MODEL, prompt="The sky is", max_tokens=4, temperature=0)
     assert plain.choices[0].text
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     kind: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
-    answer = oai.chat.completions.create(model=MODEL, messages=ASK, max_tokens=40, response_format=kind)
+    answer = oai.chat.completions.create(
+        model=MODEL, messages=ASK, max_tokens=40, temperature=0, response_format=kind
+    )
     assert (answer.choices[0].message.content or "").lstrip().startswith("{")
 
 
@@ -142,13 +149,17 @@ def test_ollama_lists_shows_and_says_what_runs(oll: ollama.Client) -> None:
 
 
 def test_ollama_chats(oll: ollama.Client) -> None:
-    answer = oll.chat(model=MODEL, messages=ASK, options={"num_predict": 8})
+    answer = oll.chat(model=MODEL, messages=ASK, options={"num_predict": 8, "temperature": 0})
     assert answer.message.content and answer.eval_count == 8 and answer.done_reason == "length"
     assert answer.eval_duration and answer.total_duration and answer.total_duration >= answer.eval_duration
 
 
 def test_ollama_streams(oll: ollama.Client) -> None:
-    pieces = list(oll.chat(model=f"{MODEL}:latest", messages=ASK, stream=True, options={"num_predict": 8}))
+    pieces = list(
+        oll.chat(
+            model=f"{MODEL}:latest", messages=ASK, stream=True, options={"num_predict": 8, "temperature": 0}
+        )
+    )
     assert "".join(piece.message.content or "" for piece in pieces)
     assert [piece.done for piece in pieces][-2:] == [False, True]
     # Answers echo the name that was asked for.
@@ -157,7 +168,9 @@ def test_ollama_streams(oll: ollama.Client) -> None:
 
 @pytest.mark.parametrize("raw", [True, False])
 def test_ollama_generates(oll: ollama.Client, raw: bool) -> None:
-    answer = oll.generate(model=MODEL, prompt="The sky is", raw=raw, options={"num_predict": 4})
+    answer = oll.generate(
+        model=MODEL, prompt="The sky is", raw=raw, options={"num_predict": 4, "temperature": 0}
+    )
     assert answer.response and answer.eval_count == 4
 
 
@@ -207,7 +220,9 @@ def test_lm_studio_lists_every_field_that_strict_clients_need(service: ServicePr
 
 def test_lm_studio_adds_its_figures_to_a_whole_answer(service: ServiceProcess) -> None:
     url = f"{service.ready['openai']}/api/v0/chat/completions"
-    answer = httpx.post(url, json={"model": MODEL, "messages": ASK, "max_tokens": 6}, timeout=60)
+    answer = httpx.post(
+        url, json={"model": MODEL, "messages": ASK, "max_tokens": 6, "temperature": 0}, timeout=60
+    )
     assert answer.json()["stats"]["tokens_per_second"] > 0
     assert answer.json()["stats"]["stop_reason"] == "maxPredictedTokensReached"
     assert "step=local" in answer.headers["x-llama-runner"]
@@ -291,7 +306,7 @@ def test_a_name_that_is_there_twice_has_one_meaning(service: ServiceProcess) -> 
     body = (
         b'{"model": "nope", "model": "%s", "messages": [{"role": "user", "content": "x"}]}' % MODEL.encode()
     )
-    short = body[:-1] + b', "max_tokens": 1, "max_tokens": 2}'
+    short = body[:-1] + b', "temperature": 0, "max_tokens": 1, "max_tokens": 2}'
     answer = httpx.post(f"{service.ready['openai']}/v1/chat/completions", content=short, timeout=30)
     assert answer.json()["usage"]["completion_tokens"] == 2
 

@@ -72,7 +72,7 @@ async def test_a_model_is_loaded_used_with_its_key_and_unloaded(
             assert ready.pid in [child.pid for child in children_of(service.process.pid)]
 
             access = await client.access(ready.id)
-            question = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+            question = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "temperature": 0}
             url = f"{access.url}/v1/chat/completions"
             refused = await http.post(url, json=question)
             assert refused.status_code == 401

@@ -82,9 +82,10 @@ async def test_f17_connections_beyond_the_limit_wait_until_there_is_room_again(h
 
 
 async def test_f16_without_memory_one_request_fails_and_the_service_stays(home: Path) -> None:
+    # Enough for the stack of a thread, not for two copies of the body.
     large = {"model": "one", "messages": [{"role": "user", "content": "x" * (24 << 20)}]}
     async with _service(home) as (service, client):
-        spare = psutil.Process(service.process.pid).memory_info().vms + (8 << 20)
+        spare = psutil.Process(service.process.pid).memory_info().vms + (40 << 20)
         with _limited(service, psutil.RLIMIT_AS, spare):
             async with httpx.AsyncClient(base_url=service.ready["openai"], timeout=30) as http:
                 try:

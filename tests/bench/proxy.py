@@ -4,8 +4,9 @@
 
 The metronome answers; the proxy runs in a process of its own with its real listeners and gate. Each load is
 measured directly, through the OpenAI listener (bytes pass through), through the Ollama one (translated) and
-through other proxies where their commands are given, in turn and several rounds, as medians: lag from the
-metronome's own send stamp of a token to its arrival here, and the proxy's processor time per token.
+through other proxies where their commands are given, in turn and several rounds, as medians: the time to the
+first token beyond the engine's own, the lag from the metronome's stamp of a token to its arrival here, and
+the proxy's processor time per token.
 """
 
 import argparse
@@ -55,9 +56,12 @@ OTHER_START_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One way under one load; times are lags behind the metronome's own stamps.
+    """One way under one load.
 
     Attributes:
+        first_ms_p50, first_ms_p99: From asking to the first token, beyond the engine's own time for it; with
+            the connection, which is new each time.
+        chunk_ms_p50, chunk_ms_p99: Of each token, from the metronome's own stamp to its arrival here.
         proxy_us_per_token: Processor time of the proxy; None for the direct way.
     """
 
@@ -131,10 +135,11 @@ async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[P
     rest: list[float] = []
     for plan, task in zip(plans, tasks, strict=True):
         sent = [t_ns for t_ns, n in metronome.last(plan.id).sends for _ in range(n)]
-        lags = [(seen - t_ns) / 1e6 for t_ns, seen in zip(sent, task.result(), strict=False)]
-        first.append(lags[0])
-        rest.extend(lags[1:])
-    tokens = sum(len(task.result()) for task in tasks)
+        ttft_ms, stamps = task.result()
+        lags = [(seen - t_ns) / 1e6 for t_ns, seen in zip(sent, stamps, strict=False)]
+        first.append(ttft_ms)
+        rest.extend(lags)
+    tokens = sum(len(task.result()[1]) for task in tasks)
     return Figure(
         load,
         way.name,
@@ -146,8 +151,11 @@ async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[P
     )
 
 
-async def _asked(ask: Ask, plan: Plan) -> list[int]:
-    return await ask(plan.model_id())
+async def _asked(ask: Ask, plan: Plan) -> tuple[float, list[int]]:
+    """Milliseconds from asking to the first token, the engine's own left out; and the tokens' stamps."""
+    began_ns = time.perf_counter_ns()
+    stamps = await ask(plan.model_id())
+    return (stamps[0] - began_ns) / 1e6 - plan.prefill_ms - plan.shift_ms, stamps
 
 
 def _p99(values: list[float]) -> float:

@@ -252,6 +252,13 @@ def _status_inside(document: JsonValue) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
+def error_fields(body: bytes) -> Mapping[str, JsonValue]:
+    """What stands below "error" in an error body of OpenAI's shape; nothing where it has another."""
+    document = _document(body)
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
 def _document(body: bytes) -> JsonValue:
     """The error body as JSON; plain text as a string; a web page as nothing: it has no words for a person."""
     if len(body) > MAX_ERROR_BODY_BYTES:

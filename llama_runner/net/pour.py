@@ -18,7 +18,7 @@ from llama_runner.net.client import Timeouts
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, TRANSPORT_ERRORS, transport_error
 from llama_runner.net.lines import DEFAULT_CAPS
 from llama_runner.net.plain import PlainExchange
-from llama_runner.net.stream import OpenAnswer, WireLike, open_answer
+from llama_runner.net.stream import OpenAnswer, WireLike, open_answer, refuse_compressed
 
 # Takes a piece of a body; False when no more is to come until the one who takes is empty again.
 Take = Callable[[bytes], bool]
@@ -66,9 +66,7 @@ async def open_pouring(client: httpx.AsyncClient, wire: WireLike, clock: Clock) 
     """
     opened = _plain(wire, clock) if _is_next_door(wire.url) else _read(client, wire, clock)
     async with opened as answer:
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("identity", ""):
-            raise ProtocolError(wire.url, "its body is compressed although it was asked not to")
+        refuse_compressed(answer.headers.get("content-encoding"), wire.url)
         yield answer
 
 

@@ -94,9 +94,13 @@ class OpenAnswer:
         if not self.is_success:
             body = await self.read_at_most(MAX_ERROR_BODY_BYTES)
             raise_for_status(self.status, self.headers, body or b"", self._url)
-        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", ""):
-            raise ProtocolError(self._url, "its body is compressed although it was asked not to")
+        refuse_compressed(self.headers.get("Content-Encoding"), self._url)
+
+
+def refuse_compressed(encoding: str | None, url: str) -> None:
+    """Raise ProtocolError unless a `Content-Encoding` says plain: `identity` was asked (D6)."""
+    if (encoding or "identity").strip().lower() not in ("identity", ""):
+        raise ProtocolError(url, "its body is compressed although it was asked not to")
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ Sans-I/O: bytes in, bytes out. One writer serves one answer.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from llama_runner.core.errors import LlamaRunnerError, TruncatedError
 from llama_runner.core.jsonio import JsonValue, dump_json
@@ -43,28 +43,27 @@ ErrorDocument = Callable[[LlamaRunnerError], JsonValue]
 
 
 @dataclass(slots=True)
-class SseThrough:
-    """Server-sent events as they are, each only when it is whole: a client never sees half of one.
+class WholePieces:
+    """Pieces of a stream as they are, each only when it is whole: a client never sees half of one.
 
-    An end without the end marker is told as an error event (F22).
+    Attributes:
+        piece_end: What most pieces end with.
     """
 
     model_id: str
     error_document: ErrorDocument
-    # Anthropic's and the responses API's streams end with an event of their own.
-    end_marker: bytes = DONE_LINE
-    content_type: str = "text/event-stream"
+    piece_end: ClassVar[bytes]
     _held: bytearray = field(default_factory=bytearray, init=False)
     _ended: bool = field(default=False, init=False)
 
     def feed(self, data: bytes) -> bytes:
-        """The events that are whole now, byte for byte."""
-        if not self._held and data.endswith(b"\n\n"):
-            # Mostly a read is one event, or some.
+        """The pieces that are whole now, byte for byte."""
+        if not self._held and data.endswith(self.piece_end):
+            # Mostly a read is one piece, or some.
             self._look(data)
             return data
         self._held += data
-        end = _end_of_events(self._held)
+        end = self._end_of_pieces()
         if not end and len(self._held) <= DEFAULT_CAPS.event:
             return b""
         whole = bytes(self._held[: end or len(self._held)])
@@ -72,9 +71,37 @@ class SseThrough:
         self._look(whole)
         return whole
 
-    def _look(self, events: bytes) -> None:
+    def _end_of_pieces(self) -> int:
+        """Where the last whole piece of what is held ends, 0 when none does."""
+        return self._past_last(self.piece_end)
+
+    def _past_last(self, mark: bytes) -> int:
+        at = self._held.rfind(mark)
+        return 0 if at < 0 else at + len(mark)
+
+    def _look(self, pieces: bytes) -> None:
+        """Note whether the end of the stream is among them."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class SseThrough(WholePieces):
+    """Server-sent events.
+
+    An end without the end marker is told as an error event (F22).
+    """
+
+    piece_end: ClassVar[bytes] = b"\n\n"
+    # Anthropic's and the responses API's streams end with an event of their own.
+    end_marker: bytes = DONE_LINE
+    content_type: str = "text/event-stream"
+
+    def _end_of_pieces(self) -> int:
+        return max(self._past_last(self.piece_end), self._past_last(b"\r\n\r\n"))
+
+    def _look(self, pieces: bytes) -> None:
         # An error of the engine's own is an end too: it went through, and says more than we could.
-        if self.end_marker in events or ERROR_EVENT in events:
+        if self.end_marker in pieces or ERROR_EVENT in pieces:
             self._ended = True
 
     def end(self) -> bytes:
@@ -94,12 +121,6 @@ class SseThrough:
     def ping(self) -> bytes:
         """A bare comment."""
         return SSE_PING
-
-
-def _end_of_events(data: bytearray) -> int:
-    """Where the last whole event ends, 0 when none does."""
-    ends = (data.rfind(blank) + len(blank) if blank in data else 0 for blank in (b"\n\n", b"\r\n\r\n"))
-    return max(ends)
 
 
 @dataclass(slots=True)

@@ -1,13 +1,14 @@
 """Errors as Anthropic's messages API spells them, in an answer and in a stream."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from llama_runner.backends.values import as_count, as_object, as_text
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
+from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.net.errors import error_fields
 from llama_runner.proxy import openai_errors
 from llama_runner.proxy.answers import SseThrough
 
@@ -25,7 +26,7 @@ _KINDS: Final = {
 def error_answer(error: LlamaRunnerError) -> tuple[int, JsonValue]:
     """Status and document of an error of ours."""
     status, document = openai_errors.error_answer(error)
-    return status, spelt(status, _message(document))
+    return status, spelt(status, _message(as_object(as_object(document).get("error"))))
 
 
 def error_document(error: LlamaRunnerError) -> JsonValue:
@@ -36,20 +37,16 @@ def error_document(error: LlamaRunnerError) -> JsonValue:
 def engine_error(status: int, body: bytes) -> tuple[int, bytes]:
     """The engine's own error; a prompt that is too long in the words that agents look for."""
     status, body = openai_errors.engine_error(status, body)
-    try:
-        document = parse_json(body, max_bytes=MAX_ERROR_BODY_BYTES)
-    except JsonRejected:
-        document = None
-    inner = as_object(as_object(document).get("error"))
+    inner = error_fields(body)
     n_prompt, n_ctx = as_count(inner.get("n_prompt_tokens")), as_count(inner.get("n_ctx"))
-    told = _message(document)
+    told = _message(inner)
     if inner.get("code") == "context_length_exceeded" and n_prompt and n_ctx:
         told = f"prompt is too long: {n_prompt} tokens > {n_ctx} maximum"
     return status, json.dumps(spelt(status, told), ensure_ascii=False).encode()
 
 
-def _message(document: JsonValue) -> str:
-    return as_text(as_object(as_object(document).get("error")).get("message")) or "The engine gave no reason."
+def _message(inner: Mapping[str, JsonValue]) -> str:
+    return as_text(inner.get("message")) or "The engine gave no reason."
 
 
 def spelt(status: int, message: str) -> JsonValue:

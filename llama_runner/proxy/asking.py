@@ -88,9 +88,9 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
                         record.upstream_s = (record.upstream_s or 0.0) + seconds(
                             answer.t_headers_ns, asked_ns
                         )
-                        shorter = await _shorter(one, step, answer)
-                        if shorter is None:
-                            return await _answered(one, step, answer, limit, last=last)
+                        shorter = await _answered(one, step, answer, limit, last=last)
+                    if shorter is None:
+                        return answer.status
                     one = replace(one, call=shorter)
         except TimeoutError as error:
             raise UnreachableError(
@@ -98,36 +98,36 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
             ) from error
 
 
-async def _shorter(one: Asking, step: Step, answer: Pouring) -> Call | None:
-    """The call with less of its conversation, where that is all that stands in the way of an answer."""
-    conversation = one.call.conversation
-    if answer.status < 400 or step.where != LOCAL or conversation is None:
-        return None
-    body = await answer.error_body()
-    if status_error(answer.status, answer.headers, body, step.where).kind != "context_overflow":
-        return None
-    found = conversation.shortened(share_that_fits(body))
-    if found is None:
-        return None
-    one.record.warning = found.told()
-    return replace(one.call, body=dump_json(dict(found.body)), conversation=found)
-
-
-async def _answered(one: Asking, step: Step, answer: Pouring, limit: asyncio.Timeout, *, last: bool) -> int:
+async def _answered(
+    one: Asking, step: Step, answer: Pouring, limit: asyncio.Timeout, *, last: bool
+) -> Call | None:
+    """The client has its answer; or the call with less of its conversation, to be asked instead."""
     if 200 <= answer.status < 300:
         await _pour(one, answer, limit)
-        return answer.status
+        return None
     body = await answer.error_body()
     if answer.status < 400:
         raise_for_status(answer.status, answer.headers, body, step.where)
     error = status_error(answer.status, answer.headers, body, step.where)
+    overflows = error.kind == "context_overflow"
+    if overflows and step.where == LOCAL and (shorter := _shorter(one, body)) is not None:
+        return shorter
     if not last and answer.status in _ANOTHER_MAY:
         raise error
     one.record.error = error.kind
-    if error.kind == "context_overflow":
+    if overflows:
         one.record.warning = TOO_LONG
     await one.out.refuse(answer.status, body, answer.headers)
-    return answer.status
+    return None
+
+
+def _shorter(one: Asking, error_body: bytes) -> Call | None:
+    conversation = one.call.conversation
+    found = None if conversation is None else conversation.shortened(share_that_fits(error_body))
+    if found is None:
+        return None
+    one.record.warning = found.told()
+    return replace(one.call, body=dump_json(dict(found.body)), conversation=found)
 
 
 async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from llama_runner.backends.base import Engine
 from llama_runner.core.errors import LlamaRunnerError, TruncatedError
 from llama_runner.core.jsonio import JsonValue, dump_json
-from llama_runner.net.lines import DEFAULT_CAPS
-from llama_runner.proxy.answers import AnswerWriter, BodyThrough, ErrorDocument
+from llama_runner.proxy.answers import AnswerWriter, BodyThrough, ErrorDocument, WholePieces
 
 DONE: bytes = b'"done":true'
 ERROR_LINE: bytes = b'{"error"'
@@ -36,25 +36,11 @@ class Native:
 
 
 @dataclass(slots=True)
-class LinesThrough:
-    """Lines of JSON as they are, each only when it is whole; an end without `done` is an error."""
+class LinesThrough(WholePieces):
+    """Lines of JSON; an end without `done` is an error."""
 
-    model_id: str
-    error_document: ErrorDocument
+    piece_end: ClassVar[bytes] = b"\n"
     content_type: str = "application/x-ndjson"
-    _held: bytearray = field(default_factory=bytearray, init=False)
-    _ended: bool = field(default=False, init=False)
-
-    def feed(self, data: bytes) -> bytes:
-        """The lines that are whole now, byte for byte."""
-        self._held += data
-        end = self._held.rfind(b"\n") + 1
-        if not end and len(self._held) <= DEFAULT_CAPS.event:
-            return b""
-        whole = bytes(self._held[: end or len(self._held)])
-        del self._held[: len(whole)]
-        self._look(whole)
-        return whole
 
     def end(self) -> bytes:
         """A last line whose end is missing. Raises TruncatedError when the answer is not complete."""
@@ -74,6 +60,6 @@ class LinesThrough:
         """Nothing: this dialect has no comment."""
         return b""
 
-    def _look(self, lines: bytes) -> None:
-        last = lines.rstrip().rpartition(b"\n")[2].replace(b": ", b":")
+    def _look(self, pieces: bytes) -> None:
+        last = pieces.rstrip().rpartition(b"\n")[2].replace(b": ", b":")
         self._ended = self._ended or DONE in last or last.startswith(ERROR_LINE)

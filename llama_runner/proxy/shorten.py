@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
-from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
+from llama_runner.backends.values import as_count
+from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.net.errors import error_fields
 
 # Of the context, for what is read; the answer needs the rest.
 PROMPT_SHARE: Final = 0.75
@@ -48,16 +49,9 @@ class Conversation:
 
 def share_that_fits(error_body: bytes) -> float:
     """How much of a prompt to keep, by what llama-server says of one that was too long."""
-    try:
-        document = parse_json(error_body, max_bytes=MAX_ERROR_BODY_BYTES)
-    except JsonRejected:
-        return BLIND_SHARE
-    error = document.get("error") if isinstance(document, dict) else None
-    said = error if isinstance(error, dict) else {}
-    tokens, context = said.get("n_prompt_tokens"), said.get("n_ctx")
-    if not isinstance(tokens, int) or not isinstance(context, int) or tokens <= 0 or context <= 0:
-        return BLIND_SHARE
-    return PROMPT_SHARE * min(context / tokens, 1.0)
+    said = error_fields(error_body)
+    tokens, context = as_count(said.get("n_prompt_tokens")), as_count(said.get("n_ctx"))
+    return PROMPT_SHARE * min(context / tokens, 1.0) if tokens and context else BLIND_SHARE
 
 
 def _without_oldest(messages: Sequence[JsonValue], share: float) -> list[JsonValue]:

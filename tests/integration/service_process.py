@@ -71,17 +71,24 @@ def started_service(
 ) -> Iterator[ServiceProcess]:
     """Start a service, wait until it is ready; end it in any case."""
     # A file: nobody reads a pipe meanwhile, and the log would stop where it is full.
+    with tempfile.NamedTemporaryFile() as log:
+        argv = service_argv(home, "--control", control, *arguments)
+        with started(argv, home, log=Path(log.name), stdin=stdin) as service:
+            yield service
+
+
+@contextmanager
+def started(
+    argv: Sequence[str], home: Path, *, log: Path, stdin: int = subprocess.DEVNULL, cwd: Path | None = None
+) -> Iterator[ServiceProcess]:
+    """Start a service by a command of its own; what it writes to stderr is added to `log`."""
     with (
-        tempfile.NamedTemporaryFile() as log,
+        log.open("ab") as stderr,
         subprocess.Popen(
-            service_argv(home, "--control", control, *arguments),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
+            argv, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
         ) as process,
     ):
-        service = ServiceProcess(process, home, Path(log.name))
+        service = ServiceProcess(process, home, log)
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

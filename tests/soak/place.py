@@ -1,7 +1,6 @@
 """A home, tiny real models and a real service for a soak."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import Final
 
 from llama_runner.core.paths import create_folders, home_at
 from tests.fakes.gguf_files import write_tiny_llama
-from tests.integration.service_process import LIMIT_S, ServiceProcess
+from tests.integration.service_process import ServiceProcess, started
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = ("a", "b", "c")
@@ -40,26 +39,5 @@ def serving(home: Path, engine: Path) -> Iterator[ServiceProcess]:
     argv = [sys.executable, "-m", "tests.soak.watched", str(tasks_file(home)), "serve", "--json"]
     argv += ["--home", str(home), "--engine", str(engine), "--control", "127.0.0.1:0"]
     argv += ["--openai", "127.0.0.1:0", "--ollama", "127.0.0.1:0"]
-    with (
-        log.open("ab") as stderr,
-        subprocess.Popen(
-            argv,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-        ) as process,
-    ):
-        service = ServiceProcess(process, home, log)
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if b'"ready"' not in line:
-                raise AssertionError(f"no service: {line.decode()} {log.read_text()}")
-            service.ready = json.loads(line)
-            yield service
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait(LIMIT_S)
+    with started(argv, home, log=log, cwd=ROOT) as service:
+        yield service

@@ -1,7 +1,5 @@
 """All that is known of a server and of one of its models, as pairs of a title and a sentence."""
 
-from dataclasses import dataclass
-
 from PySide6.QtCore import QCoreApplication
 
 from llama_runner.backends.models import ModelInfo
@@ -18,22 +16,10 @@ from llama_runner.ui.tabs.discovery_rows import (
     loaded_word,
     source_word,
 )
+from llama_runner.ui.widgets.facts import Fact
 
 # Certificates are compared by eye: in groups, the way other programs show them.
 FINGERPRINT_GROUP = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line.
-
-    Attributes:
-        hint: Says more, or why it is unknown.
-    """
-
-    title: str
-    text: str
-    hint: str = ""
 
 
 def _tr(text: str) -> str:

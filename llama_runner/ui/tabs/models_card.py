@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QTabWidget, QVBoxLayout, QWidget
 
 from llama_runner.control.serving import InstanceActivity
 from llama_runner.control.values import EngineInfo, Instance, Plan, ServedModel
@@ -21,7 +21,7 @@ from llama_runner.ui.tabs.models_plan import memory_bars, plan_words
 from llama_runner.ui.tabs.models_rows import ModelLine, problem_of, state_kind, state_text
 from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS
 from llama_runner.ui.widgets.busy import BusyBar
-from llama_runner.ui.widgets.facts import FactList
+from llama_runner.ui.widgets.facts import FactList, details_area
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.stacked_bar import StackedBar
 
@@ -100,20 +100,8 @@ class ModelCard(QFrame):
         self._doing.hide()
         self._running = FactList(name=self.tr("About what runs"))
         self._file = FactList(name=self.tr("About the file"))
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, SPACE_S, SPACE_S, 0)
-        column.setSpacing(SPACE_S)
-        for widget in (self._plan, self._doing, self._running, self._file):
-            column.addWidget(widget)
-        column.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setAccessibleName(self.tr("Details of the chosen model"))
-        area.setWidget(page)
-        return area
+        name = self.tr("Details of the chosen model")
+        return details_area(name, self._plan, self._doing, self._running, self._file)
 
     @property
     def options(self) -> LoadOptions | None:

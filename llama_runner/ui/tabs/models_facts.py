@@ -1,6 +1,5 @@
 """All that is known of a model file and of what runs of it, as pairs of a title and a sentence. Pure."""
 
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
@@ -19,23 +18,11 @@ from llama_runner.ui.tabs.models_rows import (
     state_text,
     whole_seconds,
 )
+from llama_runner.ui.widgets.facts import Fact
 
 TEXT_CHARS: Final = 2000
 # Enough to tell templates apart by eye.
 TEMPLATE_CHARS: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line.
-
-    Attributes:
-        hint: Says more, or why it is unknown.
-    """
-
-    title: str
-    text: str
-    hint: str = ""
 
 
 def _tr(text: str) -> str:

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Final
 
 from PySide6.QtCore import QCoreApplication, Qt
-from PySide6.QtWidgets import QFrame, QScrollArea, QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QWidget
 
 from llama_runner.control.values import ProxiedRequest
 from llama_runner.core import format
 from llama_runner.core.text import visible_controls
-from llama_runner.ui.tabs.models_facts import Fact
 from llama_runner.ui.tabs.models_waterfall import (
     WaterfallCell,
     answer_s,
@@ -19,8 +18,8 @@ from llama_runner.ui.tabs.models_waterfall import (
     stages,
     whole_s,
 )
-from llama_runner.ui.theme import SPACE_M, SPACE_S, Theme
-from llama_runner.ui.widgets.facts import FactList
+from llama_runner.ui.theme import SPACE_M, Theme
+from llama_runner.ui.widgets.facts import Fact, FactList, details_area
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.stacked_bar import StackedBar
 from llama_runner.ui.widgets.tables import Column, DataTable
@@ -77,20 +76,9 @@ class RequestsView(QStackedWidget):
         self._error.setAccessibleName(self.tr("What went wrong with the chosen request"))
         self._bar = StackedBar(self._theme, name=self.tr("Where the time went"))
         self._facts = FactList(name=self.tr("About the request"))
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, SPACE_S, SPACE_S, 0)
-        column.setSpacing(SPACE_S)
-        for widget in (self._title, self._bar, self._error, self._facts):
-            column.addWidget(widget)
-        column.addStretch(1)
-        area = QScrollArea()
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        name = self.tr("Details of the chosen request")
+        area = details_area(name, self._title, self._bar, self._error, self._facts)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        area.setAccessibleName(self.tr("Details of the chosen request"))
-        area.setWidget(page)
         return area
 
     def show_requests(self, requests: Sequence[ProxiedRequest]) -> None:

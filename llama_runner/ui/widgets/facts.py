@@ -1,12 +1,13 @@
 """Titles and values below each other, to be read and copied."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
 
-from llama_runner.ui.theme import SPACE_M, SPACE_XS, tooltip
+from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, tooltip
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 
 # A label breaks lines at spaces only: a value with a longer word than this is cut in its middle instead.
@@ -14,23 +15,17 @@ LONGEST_WORD: Final = 26
 TITLE_CHARS: Final = 19
 
 
-class TitledText(Protocol):
-    """One line: what it is, what it says, and what is said on hover."""
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line: what it is, and what it says.
 
-    @property
-    def title(self) -> str:
-        """What it is."""
-        ...
+    Attributes:
+        hint: Says more, or why it is unknown.
+    """
 
-    @property
-    def text(self) -> str:
-        """What it says."""
-        ...
-
-    @property
-    def hint(self) -> str:
-        """Says more; empty for nothing."""
-        ...
+    title: str
+    text: str
+    hint: str = ""
 
 
 class _Line:
@@ -42,9 +37,9 @@ class _Line:
         # By mouse only: with the keyboard a dozen stops between two buttons would be in the way.
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.name = NameLabel(parent=parent)
-        self.fact: TitledText | None = None
+        self.fact: Fact | None = None
 
-    def show_fact(self, fact: TitledText | None) -> None:
+    def show_fact(self, fact: Fact | None) -> None:
         """Show it, or nothing."""
         # A text that somebody is marking right now stays untouched as long as it says the same.
         if fact == self.fact:
@@ -82,7 +77,7 @@ class FactList(QWidget):
         # Lists below each other stand in line.
         self._grid.setColumnMinimumWidth(0, self.fontMetrics().averageCharWidth() * TITLE_CHARS)
 
-    def show_facts(self, facts: Sequence[TitledText]) -> None:
+    def show_facts(self, facts: Sequence[Fact]) -> None:
         """Show these."""
         while len(self._lines) < len(facts):
             self._add_line()
@@ -100,3 +95,25 @@ class FactList(QWidget):
         self._grid.addWidget(line.sentence, row, 1)
         self._grid.addWidget(line.name, row, 1)
         self._lines.append(line)
+
+
+def details_area(name: str, *widgets: QWidget) -> QScrollArea:
+    """Widgets below each other that are scrolled where they are more than fits.
+
+    Args:
+        name: For screen readers.
+    """
+    page = QWidget()
+    column = QVBoxLayout(page)
+    column.setContentsMargins(0, SPACE_S, SPACE_S, 0)
+    column.setSpacing(SPACE_S)
+    for widget in widgets:
+        column.addWidget(widget)
+    column.addStretch(1)
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setAccessibleName(name)
+    area.setWidget(page)
+    return area

@@ -5,48 +5,6 @@ import json
 from pathlib import Path
 
 from llama_runner.cli.app import run
-from llama_runner.core.logtail import TAIL_BYTES, LogTail, lines_after
-
-
-def test_only_whole_new_lines_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "x.log"
-    tail = LogTail(path)
-    assert tail.read() == []
-    path.write_bytes(b"one\ntw")
-    assert tail.read() == ["one"]
-    with path.open("ab") as file:
-        file.write("o\nüber\n".encode())
-    assert tail.read() == ["two", "über"]
-    assert tail.read() == []
-
-
-def test_a_rotated_file_is_read_from_its_start(tmp_path: Path) -> None:
-    path = tmp_path / "x.log"
-    path.write_bytes(b"a long line before the rotation\n")
-    tail = LogTail(path)
-    tail.read()
-    path.rename(tmp_path / "x.log.1")
-    assert tail.read() == []
-    path.write_bytes(b"after\n")
-    assert tail.read() == ["after"]
-
-
-def test_a_huge_log_is_read_from_near_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "x.log"
-    with path.open("wb") as file:
-        file.seek(3 * TAIL_BYTES)
-        file.write(b"cut off\nlast\n")
-    assert LogTail(path).read()[-1] == "last"
-    assert len(LogTail(path).read()) <= 2
-
-
-def test_a_position_beyond_the_end_is_of_a_file_that_was_put_aside(tmp_path: Path) -> None:
-    path = tmp_path / "x.log"
-    path.write_bytes(b"one\ntwo\nthr")
-    assert lines_after(path, None) == (["one", "two"], 8)
-    assert lines_after(path, 4) == (["two"], 8)
-    assert lines_after(path, 99) == (["one", "two"], 8)
-    assert lines_after(tmp_path / "none.log", 99) == ([], 0)
 
 
 def test_the_last_lines_come_out_as_text_or_as_json_lines(home: Path) -> None:

@@ -1,26 +1,21 @@
 """Versions of a configuration file that are kept beside it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from llama_runner.core.backups import BACKUPS_KEPT, back_up, backups_of, restore
 from llama_runner.core.errors import ConfigError
+from tests.unit.core.faults import HandClock
 
 
-class _Ticking:
-    """A clock that is a second later whenever it is asked."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+class _Ticking(HandClock):
+    """A second later whenever it is asked."""
 
     def utc(self) -> datetime:
-        self._now += timedelta(seconds=1)
-        return self._now
-
-    def now_ns(self) -> int:
-        return 0
+        self.advance(1)
+        return super().utc()
 
 
 def test_of_nothing_there_is_no_copy(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from llama_runner.core.errors import LlamaRunnerError, ServerError
 from llama_runner.core.jsonio import dump_json
@@ -21,12 +21,6 @@ from llama_runner.proxy.records import RequestRecord
 log = logging.getLogger(__name__)
 
 PING_EVERY_S: Final = 15.0
-# H24: a client that takes nothing for this long has left without saying so.
-SEND_LIMIT_S: Final = 60.0
-
-
-class ClientStuckError(Exception):
-    """The client takes nothing any more (H24)."""
 
 
 class Out:
@@ -83,11 +77,7 @@ class Out:
         if waiting:
             await self._write(waiting)
         elif self._direct is not None:
-            try:
-                async with asyncio.timeout(SEND_LIMIT_S):
-                    await self._direct.drained()
-            except TimeoutError as error:
-                raise ClientStuckError from error
+            await self._direct.drained()
 
     async def finish(self) -> None:
         """The engine's body ended. Raises ServerError when it was not complete."""
@@ -118,7 +108,7 @@ class Out:
         elif not self._ended:
             log.warning("answer broke off model=%s reason=%s", self._call.model.id, error.kind)
             if last := self._writer.broken(error):
-                await self._give({"type": "http.response.body", "body": last, "more_body": True})
+                await self._send({"type": "http.response.body", "body": last, "more_body": True})
             if self._call.streamed:
                 await self._close()
             else:
@@ -132,14 +122,14 @@ class Out:
         while not self._ended and self._record.first_byte_s is None:
             await self._begin()
             if ping := self._writer.ping():
-                await self._give({"type": "http.response.body", "body": ping, "more_body": True})
+                await self._send({"type": "http.response.body", "body": ping, "more_body": True})
             await asyncio.sleep(PING_EVERY_S)
 
     async def _write(self, data: bytes) -> None:
         """A piece of the body; the head goes before the first."""
         await self._begin()
         self._count(data)
-        await self._give({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _count(self, data: bytes) -> None:
         if self._record.first_byte_s is None:
@@ -154,7 +144,7 @@ class Out:
         await self._head(status, "application/json", {"Content-Length": str(len(body)), **headers})
         self._record.bytes_sent += len(body)
         self._ended = True
-        await self._give({"type": "http.response.body", "body": body, "more_body": False})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _head(self, status: int, content_type: str, more: Mapping[str, str]) -> None:
         self._started = True
@@ -169,16 +159,9 @@ class Out:
             (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in headers.items()
         ]
-        await self._give({"type": "http.response.start", "status": status, "headers": raw})
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
         self._head_sent = True
 
     async def _close(self) -> None:
         self._ended = True
-        await self._give({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _give(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(SEND_LIMIT_S):
-                await self._send(message)
-        except TimeoutError as error:
-            raise ClientStuckError from error
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -14,7 +14,7 @@ from llama_runner.proxy.asking import hops_of
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.direct import direct_body
 from llama_runner.proxy.forward import forward
-from llama_runner.proxy.out import ClientStuckError, Out
+from llama_runner.proxy.out import Out
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,6 @@ class Relay:
                     await forward(self._shared, self._call, self._record, out, self._keep_s)
         except* LlamaRunnerError as errors:
             await out.fail(_first(errors))
-        except* ClientStuckError:
-            log.info("client takes nothing, dropped model=%s", self._call.model.id)
-            self._record.outcome = "client left"
         except* Exception as errors:
             # The edge of a request: the client gets a number, the log the rest (I25).
             failure = InternalError()

@@ -118,6 +118,14 @@ async def report(
     )
 
 
+async def usable(settings: RuntimeSettings, name: str, probes: EngineProbes) -> EngineReport:
+    """What one engine is and can do. Raises EngineError when it cannot be used."""
+    found = await report(settings, name, probes)
+    if found.problem:
+        raise EngineError(found.problem, found.hint or "")
+    return found
+
+
 def names(settings: RuntimeSettings) -> tuple[str, ...]:
     """Every engine there is to choose from, the usual one first."""
     return (DEFAULT, *settings.engines)

@@ -7,7 +7,7 @@ from llama_runner.control.values import EngineInfo
 from llama_runner.core.load_options import NO_OPTIONS
 from llama_runner.core.settings import RuntimeSettings
 from llama_runner.runtime.engine import EngineProbes
-from llama_runner.runtime.engines import engine_name, names, report
+from llama_runner.runtime.engines import EngineReport, engine_name, names, report
 
 
 async def describe_engine(
@@ -19,7 +19,11 @@ async def describe_engine(
         name: None for the one that models use which name none.
     """
     chosen = name or engine_name(settings, NO_OPTIONS, demo=demo)
-    found = await report(settings, chosen, probes, demo=demo)
+    return engine_view(await report(settings, chosen, probes, demo=demo))
+
+
+def engine_view(found: EngineReport) -> EngineInfo:
+    """One engine, as it is told."""
     return EngineInfo(
         path=found.path,
         origin=found.origin,

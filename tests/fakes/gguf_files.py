@@ -1,4 +1,4 @@
-"""GGUF files for tests: headers built byte by byte, and a tiny random llama that the real engine loads.
+"""GGUF files for tests: headers built byte by byte, a tiny random llama that the real engine loads, copies.
 
 The random model takes its vocabulary from a real model, so that text goes in and comes out.
 """
@@ -128,6 +128,21 @@ def write_tiny_llama(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path
+
+
+def copy_with_template(path: Path, source: Path, template: str) -> Path:
+    """A real model with another chat template: the rest of the header and the weights as they are."""
+    reader = gguf.GGUFReader(source)
+    field = reader.get_field("tokenizer.chat_template")
+    assert field is not None
+    raw = source.read_bytes()
+    last = reader.tensors[-1].field
+    header_end = last.offset + sum(part.nbytes for part in last.parts)
+    after = field.offset + sum(part.nbytes for part in field.parts)
+    head = raw[: field.offset] + key("tokenizer.chat_template", STRING, template) + raw[after:header_end]
+    # Places of tensors count from the data's beginning, which stands on a multiple of the alignment.
+    path.write_bytes(head + b"\0" * (-len(head) % reader.alignment) + raw[reader.data_offset :])
     return path
 
 

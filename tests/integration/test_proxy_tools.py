@@ -75,8 +75,8 @@ def test_openai_calls_and_answers_with_the_result(oai: openai.OpenAI) -> None:
     first = oai.chat.completions.create(
         model=MODEL, messages=[QUESTION], tool_choice="required", **more
     ).choices[0]
-    (call,) = first.message.tool_calls or [None]
-    assert call and call.type == "function" and call.id
+    (call,) = first.message.tool_calls or []
+    assert call.type == "function" and call.id
     assert (first.finish_reason, call.function.name) == ("tool_calls", "get_weather")
     assert json.loads(call.function.arguments) == PARIS
     back: Any = [
@@ -104,8 +104,8 @@ def test_openai_streams_a_call(oai: openai.OpenAI) -> None:
     assert len(fragments) > 1 and {one.index for one in fragments} == {0}
     assert fragments[0].id and fragments[0].function and fragments[0].function.name == "get_weather"
     assert not any(one.id for one in fragments[1:])
-    (call,) = final.message.tool_calls or [None]
-    assert call and (final.finish_reason, json.loads(call.function.arguments)) == ("tool_calls", PARIS)
+    (call,) = final.message.tool_calls or []
+    assert (final.finish_reason, json.loads(call.function.arguments)) == ("tool_calls", PARIS)
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from llama_runner.core.config import Loaded
 from llama_runner.core.consistency import BUILT_IN_ENGINES
-from llama_runner.core.errors import ConfigError, NotFoundError, UsageError
+from llama_runner.core.errors import NotFoundError, UsageError
 from llama_runner.core.fields import STEP, BadText
 from llama_runner.core.option_types import check_engine_name
 from llama_runner.core.settings import AppConfig, NamedEngine, RouteEntry, RuntimeSettings
@@ -22,13 +21,6 @@ from llama_runner.core.text import visible_controls
 MAX_ROUTE_NAME_CHARS: Final = 512
 MAX_ROUTE_STEPS: Final[int] = RouteEntry.model_json_schema()["properties"]["steps"]["maxItems"]
 DEFAULT_ENGINE: Final = BUILT_IN_ENGINES[0]
-
-
-def to_change(loaded: Loaded[AppConfig]) -> AppConfig:
-    """The settings to add to. Raises ConfigError when their file cannot be used: all in it would be lost."""
-    if loaded.unusable:
-        raise ConfigError(loaded.problems[0].message, "Mend the file first; nothing was saved.")
-    return loaded.value
 
 
 def check_route_name(name: str) -> str:

@@ -5,15 +5,13 @@ from typing import Any
 
 import pytest
 
-from llama_runner.core.config import Loaded
-from llama_runner.core.errors import ConfigError, LlamaRunnerError, NotFoundError, UsageError
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError, UsageError
 from llama_runner.core.serving_edits import (
     MAX_ROUTE_NAME_CHARS,
     MAX_ROUTE_STEPS,
     check_new_engine_name,
     check_route_name,
     check_route_steps,
-    to_change,
     using_engine,
     with_engine,
     with_route,
@@ -21,7 +19,6 @@ from llama_runner.core.serving_edits import (
     without_route,
 )
 from llama_runner.core.settings import AppConfig
-from llama_runner.core.validation import Problem, Severity
 
 
 def test_a_route_is_added_replaced_and_taken_out_beside_the_others() -> None:
@@ -80,11 +77,3 @@ def test_an_engine_that_is_taken_out_is_not_used_any_more() -> None:
     assert without_engine(used, "a").runtime.engine is None
     assert tuple(without_engine(used, "a").runtime.engines) == ("b",)
     assert using_engine(used, "default").runtime.engine is None
-
-
-def test_settings_that_broke_are_not_added_to() -> None:
-    """C1."""
-    problem = Problem(Severity.ERROR, "app_config.json", "It cannot be used.", "Correct it.")
-    assert to_change(Loaded(AppConfig(), (), writable=True)) == AppConfig()
-    with pytest.raises(ConfigError, match="cannot be used"):
-        to_change(Loaded(AppConfig(), (problem,), writable=True, unusable=True))

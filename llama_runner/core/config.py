@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from llama_runner.core.backups import MAX_CONFIG_BYTES, backups_of, keep_version, make_folder
 from llama_runner.core.clashes import clashes
@@ -26,7 +26,6 @@ __all__ = [
     "Problem",
     "Severity",
     "backups_of",
-    "change_app_config",
     "get_setting",
     "load_app_config",
     "load_models_config",
@@ -88,33 +87,14 @@ def save_app_config(
 
     Only what differs from the file as it is now is changed in it: unknown keys, and bad values that `value`
     leaves at what they were read as, stay as the user wrote them. The old file goes to `config/backups`.
+    Who changes what is there goes through `system.config_changes`: between reading and this, another program
+    may have written.
 
     Raises:
         ConfigError: The file was written by a newer version.
         StorageError: It cannot be read or written; the old file is untouched.
     """
     _save(_File(home.app_config_file, AppConfig, MIGRATIONS), value, clock or SystemClock(), disk)
-
-
-def change_app_config(
-    home: Home, changes: Mapping[str, Any], *, clock: Clock | None = None
-) -> tuple[AppConfig, AppConfig]:
-    """Give single settings new values, by dotted key: all of them or none.
-
-    The rest stays as the file has it now: what another program changed meanwhile is not taken back.
-
-    Returns:
-        The settings before and after.
-
-    Raises:
-        ConfigError: A key or a value is wrong, or the file was written by a newer version.
-        StorageError: It cannot be read or written; the old file is untouched.
-    """
-    before = after = load_app_config(home, clock=clock).value
-    for key, value in changes.items():
-        after = replace_setting(after, key, value)
-    save_app_config(home, after, clock=clock)
-    return before, after
 
 
 def save_models_config(

@@ -4,9 +4,7 @@ The window and a command may both have it open: whoever writes brings in what th
 """
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from llama_runner.backends.base import Engine
-from llama_runner.core.clock import Clock, seconds
+from llama_runner.core.clock import Clock
 from llama_runner.core.errors import StorageError, UsageError
 from llama_runner.core.files import read_bounded, write_atomic, write_new
 from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
@@ -23,7 +21,7 @@ from llama_runner.core.paths import Home
 from llama_runner.discovery.merging import merge
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.net.addresses import parse_server_url
-from llama_runner.system.locks import FileLock
+from llama_runner.system.locks import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +32,6 @@ FILE_VERSION: Final = 2
 MAX_MODELS: Final = 200
 # A server that a scan found and nobody has seen for so long is not ours to remember.
 KEEP_FOUND: Final = timedelta(days=30)
-# The other program writes a small file: milliseconds.
-LOCK_TIMEOUT_S: Final = 3.0
-_LOCK_PAUSE_S: Final = 0.02
 
 # How it is now is for a check to say; the rest says where it is.
 _NOT_SAVED: Final = frozenset({"id", "base_url", "status", "problem", "checked_utc", "key_place"})
@@ -67,7 +62,7 @@ class SavedServers:
         Raises:
             StorageError: Nothing was changed. So it is with a file that cannot be read.
         """
-        with self._locked():
+        with exclusive(self.path, self.path.with_name("servers.lock")):
             theirs = self._read()
             merged = merge(self._base, mine, theirs)
             data = _document(merged)
@@ -99,26 +94,6 @@ class SavedServers:
         write_new(aside, data)
         self._put_aside_already = data
         log.warning("saved servers not understood what=%s copy=%s", why, aside.name)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.path.with_name("servers.lock"))
-        started_ns = self._clock.now_ns()
-        try:
-            # Between two processes there is no event to wait for.
-            while not lock.acquire():
-                if seconds(self._clock.now_ns(), started_ns) > LOCK_TIMEOUT_S:
-                    raise StorageError(
-                        f"{self.path} is in use by another program.", "Try again; if it lasts, end that one."
-                    )
-                threading.Event().wait(_LOCK_PAUSE_S)
-        except OSError as error:
-            raise StorageError(
-                f"{self.path} could not be locked: {error.strerror or error}.",
-                "Check the permissions of its folder.",
-            ) from error
-        with lock:
-            yield
 
 
 def _entries(data: bytes) -> list[JsonValue]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llama_runner.core.config import load_models_config, save_models_config
+from llama_runner.core.config import Loaded
 from llama_runner.core.errors import ConfigError, LlamaRunnerError
 from llama_runner.core.load_options import NO_OPTIONS, LoadOptions
 from llama_runner.core.paths import Home
@@ -23,6 +23,7 @@ from llama_runner.runtime.engines import engine_name
 from llama_runner.runtime.pairing import Companion
 from llama_runner.runtime.profiles import ModelProfiles, entry_of, profiles_of
 from llama_runner.runtime.wanted import Surrounding, Wanted, choose_profile, chosen_projector, resolve
+from llama_runner.system.config_changes import update_models_config
 
 
 class ModelLibrary:
@@ -47,8 +48,6 @@ class ModelLibrary:
         self._home = home
         self._demo = demo
         self._headers = header_cache(home)
-        # One change of the file at a time: each begins with what the one before wrote.
-        self._saving = asyncio.Lock()
 
     async def models(self) -> ModelCatalogue:
         """Every model that can be loaded, and those that cannot with the reason."""
@@ -104,18 +103,14 @@ class ModelLibrary:
     ) -> ModelProfiles:
         model = choose_model(await self.models(), model_id)
 
-        def save() -> ModelsConfig:
-            loaded = load_models_config(self._home)
+        def changed(loaded: Loaded[ModelsConfig]) -> ModelsConfig:
             if loaded.unusable:
                 raise ConfigError(
                     loaded.problems[0].message, f"Mend it first; nothing was saved. {loaded.problems[0].hint}"
                 )
-            config = change(loaded.value, model)
-            save_models_config(self._home, config)
-            return config
+            return change(loaded.value, model)
 
-        async with self._saving:
-            config = await asyncio.to_thread(save)
+        config = await asyncio.to_thread(update_models_config, self._home, changed)
         return self._profiles(config, model)
 
     def _wanted(self, model_id: str, options: LoadOptions, profile: str | None) -> Wanted:

@@ -1,5 +1,6 @@
 """The settings over the control API: what applies, what is wrong in the files, changes of single ones."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from llama_runner.control.settings import (
 )
 from llama_runner.core.config import (
     Problem,
-    change_app_config,
     get_setting,
     load_app_config,
     load_models_config,
@@ -25,6 +25,7 @@ from llama_runner.core.fields import Section, SettingInfo, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
 from llama_runner.service.endpoints import Call, Endpoint
+from llama_runner.system.config_changes import change_app_config
 
 # Machines that lend memory, pages and machines that may use the models, what is kept of what they say.
 _WHO_GETS_IN: Final = frozenset(
@@ -92,7 +93,7 @@ class SettingsApi:
                     f"{key} names a program, a file, a folder or a machine, and is not changed from here.",
                     f"Use Settings in the window, or `llama-runner config set {key} VALUE`.",
                 )
-        before, after = change_app_config(self.home, wish.changes)
+        before, after = await asyncio.to_thread(change_app_config, self.home, wish.changes)
         await self.follow(True)
         changed = (_changed(key, before, after) for key in wish.changes)
         return SettingsChanged(tuple(changed), self.now())

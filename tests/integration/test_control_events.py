@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from llama_runner.control.client import ControlClient
-from llama_runner.core.config import change_app_config
 from llama_runner.core.errors import ConfigError, RefusedError
 from llama_runner.core.paths import create_folders, home_at
 from llama_runner.net.client import open_http
+from llama_runner.system.config_changes import change_app_config
 from tests.fakes.gguf_files import write_tiny_llama
 from tests.fakes.listening import answers, occupied_port
 from tests.integration.service_process import ServiceProcess, started_service

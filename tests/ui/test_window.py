@@ -9,9 +9,10 @@ import pytest
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
-from llama_runner.core.config import change_app_config, load_app_config
+from llama_runner.core.config import load_app_config
 from llama_runner.core.errors import StorageError
 from llama_runner.core.paths import home_at
+from llama_runner.system.config_changes import change_app_config
 from llama_runner.ui.dialogs.settings import SettingField, SettingsDialog
 from llama_runner.ui.main_window import MainWindow
 from llama_runner.ui.tabs import TABS, Severity

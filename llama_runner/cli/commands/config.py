@@ -1,6 +1,7 @@
 """`config`: show, read, change, check, back up and restore the settings."""
 
 import argparse
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +10,11 @@ from llama_runner.cli.confirm import confirm
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import tell_service
 from llama_runner.cli.render import Output
-from llama_runner.core.backups import back_up, backups_of, restore
+from llama_runner.core.backups import back_up, backups_of
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.config import (
     Problem,
     Severity,
-    change_app_config,
     get_setting,
     load_app_config,
     load_models_config,
@@ -25,6 +25,7 @@ from llama_runner.core.errors import ExitCode, NotFoundError
 from llama_runner.core.fields import Applies, Section, all_settings
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
+from llama_runner.system.config_changes import change_app_config, restore
 
 _ACTIONS: Final = (
     ("show", "every setting"),
@@ -163,7 +164,7 @@ async def _restore(home: Home, args: argparse.Namespace, out: Output) -> bool:
     what = f"{target.name} becomes what it was in {backup.name}; what it is now is kept as a backup."
     if not await confirm(what, "Restore it?", args, out):
         return False
-    restore(target, backup, SystemClock())
+    await asyncio.to_thread(restore, target, backup, SystemClock())
     out.document({"restored": backup, "file": target})
     out.text(f"{target.name} is as it was in {backup.name}.")
     return True

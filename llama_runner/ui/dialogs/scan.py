@@ -21,11 +21,12 @@ from PySide6.QtWidgets import (
 )
 
 from llama_runner.core import format
-from llama_runner.core.config import load_app_config, save_app_config
-from llama_runner.core.editing import set_setting
+from llama_runner.core.config import load_app_config
+from llama_runner.core.editing import parse_setting, set_setting
 from llama_runner.core.errors import LlamaRunnerError, UsageError
 from llama_runner.core.settings import AppConfig
 from llama_runner.discovery.networks import Interface, ScanPlan, own_networks, plan_scan
+from llama_runner.system.config_changes import change_app_config
 from llama_runner.ui.async_slots import async_slot_once, start_task
 from llama_runner.ui.theme import ROW_HEIGHT, SPACE_M, SPACE_XS, tooltip
 from llama_runner.ui.widgets.forms import labelled
@@ -272,6 +273,4 @@ class ScanDialog(QDialog):
         self.accept()
 
     def _save(self, never: str) -> None:
-        # Read anew: another program may have changed other settings since.
-        config = load_app_config(self._workspace.home).value
-        save_app_config(self._workspace.home, set_setting(config, NEVER, never))
+        change_app_config(self._workspace.home, {NEVER: parse_setting(NEVER, never)})

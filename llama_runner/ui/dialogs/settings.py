@@ -27,12 +27,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from llama_runner.core.config import change_app_config, load_app_config
+from llama_runner.core.config import load_app_config
 from llama_runner.core.editing import get_setting, parse_setting, set_setting
 from llama_runner.core.errors import ConfigError, LlamaRunnerError
 from llama_runner.core.fields import Applies, Kind, SettingInfo, all_settings, plain_number
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
+from llama_runner.system.config_changes import change_app_config
 from llama_runner.ui.tabs import Severity, Shell
 from llama_runner.ui.theme import SPACE_L, SPACE_M, SPACE_S, SPACE_XS, ThemeMode, tooltip
 from llama_runner.ui.widgets.label import PlainLabel

@@ -12,10 +12,11 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QFrame, QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from llama_runner.control.values import ProxyFace
-from llama_runner.core.config import Loaded, load_app_config, replace_setting, save_app_config
+from llama_runner.core.config import Loaded, load_app_config
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig
+from llama_runner.system.config_changes import change_app_config
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Shell
 from llama_runner.ui.tabs.models_routes import RoutesView
@@ -258,8 +259,5 @@ class ServePage(QWidget):
 
 def _write(home: Home, values: Mapping[str, bool | int]) -> Loaded[AppConfig]:
     """Change these settings, leave all others as they are. Raises ConfigError, StorageError."""
-    config = load_app_config(home).value
-    for key, value in values.items():
-        config = replace_setting(config, key, value)
-    save_app_config(home, config)
+    change_app_config(home, values)
     return load_app_config(home)

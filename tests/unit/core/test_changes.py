@@ -1,38 +1,10 @@
-"""Single settings changed in the file, and settings that do not go together."""
-
-from pathlib import Path
+"""Settings that do not go together, and what there is to know about them."""
 
 import pytest
 
 from llama_runner.core.clashes import clashes
-from llama_runner.core.config import change_app_config, load_app_config
-from llama_runner.core.errors import ConfigError
 from llama_runner.core.fields import all_settings
-from llama_runner.core.paths import Home, home_at
 from llama_runner.core.settings import AppConfig, ProxySettings, ServiceSettings
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Home:
-    return home_at(tmp_path / "h")
-
-
-def test_a_change_touches_what_it_names_and_says_what_was_there(place: Home) -> None:
-    change_app_config(place, {"stress.concurrency": 7, "discovery.ports": [8080, 1234]})
-    before, after = change_app_config(place, {"stress.requests": 9})
-    assert (before.stress.requests, after.stress.requests) == (32, 9)
-    now = load_app_config(place).value
-    assert now == after
-    assert (now.stress.concurrency, now.stress.requests, now.discovery.ports) == (7, 9, (8080, 1234))
-
-
-@pytest.mark.parametrize(
-    "bad", [{"stress.requests": 0}, {"stress.requests": "9"}, {"nonsense": 1}, {"stress": {}}, {"version": 2}]
-)
-def test_one_bad_change_and_none_is_made(place: Home, bad: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        change_app_config(place, {"stress.concurrency": 7, **bad})
-    assert not place.app_config_file.exists()
 
 
 def config(control: int, openai: int | None, ollama: int | None) -> AppConfig:

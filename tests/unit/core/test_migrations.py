@@ -13,11 +13,12 @@ import pytest
 from llama_runner.core.config import (
     Severity,
     backups_of,
-    change_app_config,
     load_app_config,
     load_models_config,
+    save_app_config,
     save_models_config,
 )
+from llama_runner.core.editing import replace_setting
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.settings import CONFIG_VERSION
 
@@ -59,7 +60,7 @@ def test_c4_settings_of_every_format_are_read_whole_and_saved_in_todays(place: H
         if key not in ("$schema", "version", "mine"):
             assert read[key] == value, key
 
-    change_app_config(place, {"stress.requests": 65})
+    save_app_config(place, replace_setting(loaded.value, "stress.requests", 65))
     saved = dict(leaves(json.loads(place.app_config_file.read_bytes())))
     assert (saved["version"], saved["mine"], saved["stress.requests"]) == (CONFIG_VERSION, "kept", 65)
     assert load_app_config(place).value == loaded.value.model_copy(

@@ -17,6 +17,7 @@ from llama_runner.core.paths import create_folders, home_at
 from llama_runner.discovery import saved as saved_module
 from llama_runner.discovery.registry import Certainty, ServerRecord, ServerSource, ServerStatus
 from llama_runner.discovery.saved import SavedServers
+from llama_runner.system import locks
 from llama_runner.system.locks import FileLock
 
 NOW = datetime.now(UTC)
@@ -192,7 +193,7 @@ def test_what_another_program_wrote_meanwhile_is_brought_in(saved: SavedServers)
 def test_a_file_in_use_by_another_program_is_waited_for_not_written_to(
     saved: SavedServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saved_module, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_S", 0.05)
     saved.keep(SERVERS)
     before = saved.path.read_bytes()
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llama_runner.core.config import change_app_config, save_app_config, set_setting
+from llama_runner.core.config import save_app_config, set_setting
 from llama_runner.core.paths import Home, create_folders, home_at
 from llama_runner.core.settings import AppConfig
 from llama_runner.service.live_config import NO_OVERRIDES, LiveConfig, Overrides, with_overrides
+from llama_runner.system.config_changes import change_app_config
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service
@@ -14,18 +11,20 @@ from llama_runner.cli.render import Output, table
 from llama_runner.control.serving import EngineList
 from llama_runner.control.values import EngineInfo
 from llama_runner.core import format as fmt
-from llama_runner.core.config import load_app_config, save_app_config
-from llama_runner.core.consistency import BUILT_IN_ENGINES
-from llama_runner.core.errors import ConfigError, EngineError, ExitCode, NotFoundError, UsageError
-from llama_runner.core.fields import BadText
-from llama_runner.core.option_types import check_engine_name
+from llama_runner.core.config import load_app_config
+from llama_runner.core.errors import EngineError, ExitCode
 from llama_runner.core.paths import Home
-from llama_runner.core.settings import NamedEngine, RuntimeSettings
+from llama_runner.core.serving_edits import (
+    no_such_engine,
+    using_engine,
+    with_engine,
+    without_engine,
+)
+from llama_runner.core.settings import AppConfig, RuntimeSettings
 from llama_runner.runtime.engine import EngineProbes
-from llama_runner.runtime.engines import DEFAULT
-from llama_runner.service.engine import describe_engine, describe_engines
-
-_SYSTEM = "windows" if sys.platform == "win32" else "linux"
+from llama_runner.runtime.engines import DEFAULT, usable
+from llama_runner.service.engine import describe_engines, engine_view
+from llama_runner.system.config_changes import edit_app_config
 
 
 class EnginesCommand:
@@ -54,7 +53,7 @@ class EnginesCommand:
             case "add":
                 return await _add(args, out)
             case "remove":
-                return _remove(args, out)
+                return await _remove(args, out)
             case "use":
                 return await _use(args, out)
             case "check":
@@ -83,60 +82,41 @@ async def _check(args: argparse.Namespace, out: Output) -> ExitCode:
     if args.engine is not None:
         found = EngineList(tuple(one for one in found.engines if one.name == args.engine))
         if not found.engines:
-            raise _unknown(_settings(home_of(args)), args.engine)
+            raise no_such_engine(_settings(home_of(args)), args.engine)
     out.document(found)
     out.text("\n\n".join(map(describe, found.engines)))
     return ExitCode.FAILED if any(one.problem for one in found.engines) else ExitCode.DONE
 
 
 async def _add(args: argparse.Namespace, out: Output) -> ExitCode:
-    name = _checked_name(args.engine)
-    home = home_of(args)
+    name, home = args.engine, home_of(args)
     path = str(await asyncio.to_thread(args.path.expanduser().absolute))
-    settings = _settings(home)
-    known = settings.engines.get(name, NamedEngine())
-    tools = known.supports_tools if args.tools is None else args.tools == "yes"
-    try:
-        entry = NamedEngine.model_validate({**dict(known), _SYSTEM: path, "supports_tools": tools})
-    except ValidationError as error:
-        raise UsageError(
-            f"{path} cannot be the path of an engine.",
-            "Give a full path on this machine, in plain characters.",
-        ) from error
-    engines = {**settings.engines, name: entry}
-    found = await describe_engine(
-        settings.model_copy(update={"engines": engines}), demo=False, probes=EngineProbes(), name=name
-    )
-    if found.problem:
-        raise EngineError(found.problem, found.hint or "")
-    _save(home, {"engines": engines})
-    out.document(EngineList((found,)))
-    out.text(describe(found))
+    known = _settings(home).engines.get(name)
+    tools = args.tools == "yes" if args.tools else known.supports_tools if known else None
+
+    def edit(config: AppConfig) -> AppConfig:
+        return with_engine(config, name, path, tools)
+
+    found = await usable(edit(load_app_config(home).value).runtime, name, EngineProbes())
+    await _edit(home, edit)
+    shown = engine_view(found)
+    out.document(EngineList((shown,)))
+    out.text(describe(shown))
     return ExitCode.DONE
 
 
-def _remove(args: argparse.Namespace, out: Output) -> ExitCode:
-    home = home_of(args)
-    settings = _settings(home)
-    if args.engine not in settings.engines:
-        raise _unknown(settings, args.engine)
-    engines = {name: entry for name, entry in settings.engines.items() if name != args.engine}
-    chosen = None if settings.engine == args.engine else settings.engine
-    _save(home, {"engines": engines, "engine": chosen})
-    out.document({"removed": args.engine, "engine": chosen or DEFAULT})
+async def _remove(args: argparse.Namespace, out: Output) -> ExitCode:
+    after = await _edit(home_of(args), lambda config: without_engine(config, args.engine))
+    out.document({"removed": args.engine, "engine": after.runtime.engine or DEFAULT})
     out.text(f"{args.engine} is no engine any more; its program was not touched.")
     return ExitCode.DONE
 
 
 async def _use(args: argparse.Namespace, out: Output) -> ExitCode:
     home, name = home_of(args), args.engine
-    settings = _settings(home)
-    if name != DEFAULT and name not in settings.engines:
-        raise _unknown(settings, name)
-    found = await describe_engine(settings, demo=False, probes=EngineProbes(), name=name)
-    if found.problem:
-        raise EngineError(found.problem, found.hint or "")
-    _save(home, {"engine": None if name == DEFAULT else name})
+    wanted = using_engine(load_app_config(home).value, name)
+    await usable(wanted.runtime, name, EngineProbes())
+    await _edit(home, lambda config: using_engine(config, name))
     out.document({"engine": name})
     out.text(f"{name} runs models from the next load on.")
     return ExitCode.DONE
@@ -146,27 +126,10 @@ def _settings(home: Home) -> RuntimeSettings:
     return load_app_config(home).value.runtime
 
 
-def _save(home: Home, changes: Mapping[str, object]) -> None:
-    loaded = load_app_config(home)
-    if loaded.unusable:
-        raise ConfigError(loaded.problems[0].message, "Mend the file first; nothing was saved.")
-    runtime = loaded.value.runtime.model_copy(update=dict(changes))
-    save_app_config(home, loaded.value.model_copy(update={"runtime": runtime}))
-
-
-def _checked_name(name: str) -> str:
-    try:
-        check_engine_name(name)
-    except BadText as error:
-        raise UsageError(f"The name of an engine must be {error}.", "Choose another.") from error
-    if name in BUILT_IN_ENGINES:
-        raise UsageError(f"{name} means an engine already.", "Choose another name.")
-    return name
-
-
-def _unknown(settings: RuntimeSettings, name: str) -> NotFoundError:
-    known = ", ".join(settings.engines) or "none"
-    return NotFoundError(f"There is no engine {name[:80]!r}.", f"Named engines: {known}. See `engines add`.")
+async def _edit(home: Home, edit: Callable[[AppConfig], AppConfig]) -> AppConfig:
+    """Change the settings, and what they are then."""
+    _, after = await asyncio.to_thread(edit_app_config, home, edit)
+    return after
 
 
 def describe(engine: EngineInfo) -> str:

@@ -1,24 +1,23 @@
 """`routes`: names that programs may ask for, and the models here or elsewhere that answer for them."""
 
 import argparse
+import asyncio
+from collections.abc import Callable
 from typing import Final
-
-from pydantic import ValidationError
 
 from llama_runner.cli.context import home_of
 from llama_runner.cli.local_service import local_service, no_service, tell_service
 from llama_runner.cli.render import Output, table
 from llama_runner.control.routes import Route, RouteList, RouteStep
 from llama_runner.core import format as fmt
-from llama_runner.core.config import load_app_config, save_app_config
-from llama_runner.core.errors import ConfigError, ExitCode, NotFoundError, UsageError
-from llama_runner.core.fields import STEP
-from llama_runner.core.settings import AppConfig, RouteEntry
+from llama_runner.core.config import load_app_config
+from llama_runner.core.errors import ExitCode
+from llama_runner.core.serving_edits import with_route, without_route
+from llama_runner.core.settings import AppConfig
 from llama_runner.core.text import visible_controls
+from llama_runner.system.config_changes import edit_app_config
 
 _HEAD: Final = ("name", "step", "model", "where", "state")
-# As long as a name that is looked up (safety H17).
-MAX_NAME_CHARS: Final = 512
 
 
 class RoutesCommand:
@@ -46,10 +45,10 @@ class RoutesCommand:
         """Do the action and show the routes."""
         match args.action:
             case "add":
-                _save(args, args.name, _entry(args.name, args.steps))
+                await _edit(args, lambda config: with_route(config, args.name, args.steps))
                 await tell_service(args, out)
             case "remove":
-                _save(args, args.name, None)
+                await _edit(args, lambda config: without_route(config, args.name))
                 await tell_service(args, out)
             case "test":
                 return await _test(args, out)
@@ -70,6 +69,10 @@ async def _test(args: argparse.Namespace, out: Output) -> ExitCode:
     return ExitCode.DONE if able else ExitCode.UNREACHABLE
 
 
+async def _edit(args: argparse.Namespace, edit: Callable[[AppConfig], AppConfig]) -> None:
+    await asyncio.to_thread(edit_app_config, home_of(args), edit)
+
+
 async def _routes(args: argparse.Namespace) -> RouteList:
     """As the running service sees them, else as the settings say."""
     async with local_service(args) as client:
@@ -87,34 +90,6 @@ async def _routes(args: argparse.Namespace) -> RouteList:
 
 def _where(step: str) -> str:
     return step.rpartition("@")[2] if "@" in step else "local"
-
-
-def _entry(name: str, steps: list[str]) -> RouteEntry:
-    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise UsageError("That is no name for a route.", "Use letters, digits and signs.")
-    try:
-        return RouteEntry(steps=tuple(steps))
-    except ValidationError as error:
-        longest = RouteEntry.model_json_schema()["properties"]["steps"]["maxItems"]
-        raise UsageError(
-            f"A route has at most {longest} steps, and each must be {STEP.words}.", "Nothing was changed."
-        ) from error
-
-
-def _save(args: argparse.Namespace, name: str, entry: RouteEntry | None) -> None:
-    home = home_of(args)
-    config = load_app_config(home).value
-    routes = dict(config.proxy.routes)
-    if entry is not None:
-        routes[name] = entry
-    elif routes.pop(name, None) is None:
-        raise NotFoundError(f"There is no route {visible_controls(name, 100)!r}.", "See `routes list`.")
-    proxy = config.proxy.model_copy(update={"routes": routes})
-    try:
-        changed = AppConfig.model_validate({**dict(config), "proxy": proxy})
-    except ValidationError as error:
-        raise ConfigError("The settings do not take that route.", "Nothing was changed.") from error
-    save_app_config(home, changed)
 
 
 def describe(found: RouteList) -> str:

@@ -2,27 +2,23 @@
 
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDialog,
     QDialogButtonBox,
-    QHBoxLayout,
     QLineEdit,
-    QVBoxLayout,
     QWidget,
 )
-from shiboken6 import isValid
 
 from llama_runner.core.errors import LlamaRunnerError, UsageError
-from llama_runner.core.text import visible_controls
 from llama_runner.discovery.keys import KeyPlace, UnencryptedKeyError
 from llama_runner.discovery.registry import ServerRecord
 from llama_runner.net.addresses import parse_server_url
 from llama_runner.net.keys import is_safe_for_keys, parse_api_key
 from llama_runner.ui.async_slots import async_slot_once
-from llama_runner.ui.theme import SPACE_S, tooltip
+from llama_runner.ui.dialogs.work import WorkDialog
+from llama_runner.ui.theme import tooltip
 from llama_runner.ui.widgets.forms import labelled
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.questions import confirm, without_icons
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_URL: Final = 2048
 MAX_KEY: Final = 8192
-WIDTH: Final = 560
-PROBLEM_LINES: Final = 3
 
 
 class KeyForm(QWidget):
@@ -91,72 +85,17 @@ class KeyForm(QWidget):
         self._key.setEchoMode(QLineEdit.EchoMode.Normal if shown else QLineEdit.EchoMode.Password)
 
 
-class _ServerDialog(QDialog):
-    """What both dialogs have: a key, a problem, one button that does it and stays open when it fails."""
-
-    done_with = Signal(str)
+class _ServerDialog(WorkDialog):
+    """What both dialogs have: a key, and the question whether it may travel unencrypted."""
 
     def __init__(
         self, workspace: "Workspace", parent: QWidget, *, title: str, word: str, key_hint: str
     ) -> None:
-        super().__init__(parent)
+        super().__init__(parent, title=title, word=word, busy=self.tr("Asking…"))
         self._workspace = workspace
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(title)
-        self.setMinimumWidth(WIDTH)
         self._form = KeyForm(placeholder=key_hint)
         self._form.submitted.connect(self._go)
         self._form.edited.connect(self._clear_problem)
-        self._problem = PlainLabel(wrap=True, selectable=True)
-        self._problem.setObjectName("errorText")
-        self._problem.setAccessibleName(self.tr("Why it did not work"))
-        self._problem.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Room for it from the start: a dialog that grows moves the button from under the pointer.
-        self._problem.setMinimumHeight(PROBLEM_LINES * self._problem.fontMetrics().lineSpacing())
-        self._state = PlainLabel(muted=True)
-        self._state.setAccessibleName(self.tr("What is going on"))
-        self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self._do = self._buttons.addButton(word, QDialogButtonBox.ButtonRole.AcceptRole)
-        self._do.setProperty("primary", True)
-        self._do.setAccessibleName(word)
-        self._do.setDefault(True)
-        self._buttons.accepted.connect(self._go)
-        self._buttons.rejected.connect(self.reject)
-        without_icons(self._buttons)
-
-    def _column(self, *above: QWidget) -> None:
-        column = QVBoxLayout(self)
-        column.setSpacing(SPACE_S)
-        for widget in (*above, self._form, self._problem):
-            column.addWidget(widget)
-        column.addStretch(1)
-        foot = QHBoxLayout()
-        foot.addWidget(self._state, 1)
-        foot.addWidget(self._buttons)
-        column.addLayout(foot)
-
-    @async_slot_once
-    async def _go(self) -> None:
-        self._clear_problem()
-        self._do.setEnabled(False)
-        self._state.setText(self.tr("Asking…"))
-        try:
-            server_id = await self._work()
-        except LlamaRunnerError as error:
-            self._show_problem(f"{error.message} {error.hint}".strip())
-            return
-        finally:
-            # A dialog that was closed meanwhile takes this task along, and its widgets before it.
-            if isValid(self):
-                self._do.setEnabled(True)
-                self._state.setText("")
-        if server_id is not None:
-            self.done_with.emit(server_id)
-            self.accept()
-
-    async def _work(self) -> str | None:
-        """Do it. Returns the server's id, None when the person went back. Raises LlamaRunnerError."""
-        raise NotImplementedError
 
     async def _may_send(self, base_url: str) -> bool:
         """Whether a key may go to this address, asking where it would travel unencrypted (R11)."""
@@ -169,12 +108,6 @@ class _ServerDialog(QDialog):
             details=self.tr("Anybody on the way can read the key. This is asked once for each server."),
             action=self.tr("Send it"),
         )
-
-    def _show_problem(self, text: str) -> None:
-        self._problem.setText(visible_controls(text, 1000))
-
-    def _clear_problem(self) -> None:
-        self._problem.clear()
 
 
 class AddServerDialog(_ServerDialog):
@@ -196,7 +129,7 @@ class AddServerDialog(_ServerDialog):
         self._url.textChanged.connect(self._clear_problem)
         label = PlainLabel(self.tr("Address, as http://host:port or https://host"))
         label.setBuddy(self._url)
-        self._column(label, self._url)
+        self._column(label, self._url, self._form)
         self._url.setFocus()
 
     async def _work(self) -> str | None:
@@ -240,7 +173,7 @@ class KeyDialog(_ServerDialog):
             forget.setAccessibleName(forget.text())
             forget.clicked.connect(self._forget)
             without_icons(self._buttons)
-        self._column(NameLabel(text.format(address=record.address)))
+        self._column(NameLabel(text.format(address=record.address)), self._form)
         self._form.begin()
 
     async def _work(self) -> str | None:

@@ -21,6 +21,7 @@ from llama_runner.core.config import (
     save_models_config,
 )
 from llama_runner.core.editing import replace_setting
+from llama_runner.core.errors import ConfigError
 from llama_runner.core.paths import Home
 from llama_runner.core.settings import AppConfig, ModelsConfig
 from llama_runner.system.locks import exclusive
@@ -44,6 +45,21 @@ def update_app_config(
         after = change(loaded)
         save_app_config(home, after)
     return loaded.value, after
+
+
+def edit_app_config(home: Home, edit: Callable[[AppConfig], AppConfig]) -> tuple[AppConfig, AppConfig]:
+    """Add to the settings, or take out of them; as `update_app_config`. Blocks.
+
+    Raises:
+        ConfigError: Nothing of the file can be used either: what is added to would be lost.
+    """
+
+    def change(loaded: Loaded[AppConfig]) -> AppConfig:
+        if loaded.unusable:
+            raise ConfigError(loaded.problems[0].message, "Mend the file first; nothing was saved.")
+        return edit(loaded.value)
+
+    return update_app_config(home, change)
 
 
 def change_app_config(home: Home, changes: Mapping[str, Any]) -> tuple[AppConfig, AppConfig]:

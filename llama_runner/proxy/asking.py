@@ -9,7 +9,6 @@ from typing import Final
 from starlette.types import Scope
 
 from llama_runner.backends.base import Engine
-from llama_runner.backends.encoding import json_held
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import ServerError, UnreachableError
 from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
@@ -21,6 +20,7 @@ from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.chat_reading import chat_request
 from llama_runner.proxy.figures import figures, warning_of
+from llama_runner.proxy.held import held
 from llama_runner.proxy.host import LOCAL, Step, Upstream
 from llama_runner.proxy.out import Out
 from llama_runner.proxy.prompts import MAX_BYTES
@@ -180,7 +180,7 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
     call, record = one.call, one.record
     url = upstream.base_url + call.path
     if step.where == LOCAL:
-        return _Wire(url, _headers(upstream, call), _held(call))
+        return _Wire(url, _headers(upstream, call), held(call.body))
     if record.hops >= MAX_HOPS:
         raise ServerError(
             "This request goes round in circles.", "Look at the routes of each proxy it passes."
@@ -196,7 +196,8 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
         headers = _headers(upstream, call)
         if upstream.engine is Engine.ANTHROPIC:
             headers = {**backend.encode(chat_request({})).headers, "Accept": headers["Accept"]}
-        return _Wire(url, {**headers, **hops}, _for_model(call, upstream.model_id))
+        body = _for_model(call, upstream.model_id)
+        return _Wire(url, {**headers, **hops}, held(body) if upstream.engine is Engine.LLAMA_SERVER else body)
     document = {**document_of(call), "model": upstream.model_id}
     wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
     one.out.start_over(writer)
@@ -209,13 +210,6 @@ def _for_model(call: Call, model_id: str) -> bytes:
     if call.body.startswith(written + b","):
         return wanted + call.body[len(written) :]
     return dump_json({**document_of(call), "model": model_id})
-
-
-def _held(call: Call) -> bytes:
-    """The body for an engine of ours; parsed only where it may need a word more."""
-    if b'"json_object"' not in call.body:
-        return call.body
-    return dump_json(dict(json_held(document_of(call))))
 
 
 def document_of(call: Call) -> dict[str, JsonValue]:

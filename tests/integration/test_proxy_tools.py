@@ -165,6 +165,40 @@ def test_anthropic_streams_a_call(port: str) -> None:
     assert (reasons, events[-1]["type"]) == (["tool_use"], "message_stop")
 
 
+# --- one function of two ----------------------------------------------------------------------------------
+
+NEWS: Final[Any] = {**FUNCTION, "name": "get_news", "description": "The news of a city"}
+SHORT: Final[Any] = {"model": MODEL, "temperature": 0, "max_tokens": LIMIT}
+
+
+def test_the_function_that_must_be_called_is_called(service: ServiceProcess) -> None:
+    """Left to itself the model takes the first one, and so does llama-server whichever is named."""
+
+    def asked(path: str, **body: Any) -> Any:
+        return httpx.post(f"{service.ready['openai']}{path}", json={**SHORT, **body}, timeout=60).json()
+
+    both = [{"type": "function", "function": one} for one in (FUNCTION, NEWS)]
+    choice: Any = {"type": "function", "function": {"name": "get_news"}}
+    chat = asked("/v1/chat/completions", messages=[QUESTION], tools=both, tool_choice=choice)
+    (call,) = chat["choices"][0]["message"]["tool_calls"]
+    flat = [{"type": "function", **one} for one in (FUNCTION, NEWS)]
+    choice = {"type": "function", "name": "get_news"}
+    response = asked(
+        "/v1/responses", input=[QUESTION], tools=flat, tool_choice=choice, max_output_tokens=LIMIT
+    )
+    items = [item["name"] for item in response["output"] if item["type"] == "function_call"]
+    named = [{"name": one["name"], "input_schema": SCHEMA} for one in (FUNCTION, NEWS)]
+    choice = {"type": "tool", "name": "get_news"}
+    message = asked("/v1/messages", messages=[QUESTION], tools=named, tool_choice=choice)
+    blocks = [block["name"] for block in message["content"] if block["type"] == "tool_use"]
+    assert (call["function"]["name"], items, blocks) == ("get_news", ["get_news"], ["get_news"])
+
+
+def test_nothing_is_called_where_nothing_may_be(port: str) -> None:
+    answer = _messages(port, [QUESTION], tool_choice={"type": "none"}).json()
+    assert [block["type"] for block in answer["content"]] == ["text"]
+
+
 # --- ollama -----------------------------------------------------------------------------------------------
 
 

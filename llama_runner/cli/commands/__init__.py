@@ -7,6 +7,7 @@ _HERE: Final = "llama_runner.cli.commands"
 # Name, "module:Class", help. The order is that of `--help`.
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("query", f"{_HERE}.query:QueryCommand", "ask one question and print the answer"),
+    ("history", f"{_HERE}.history:HistoryCommand", "kept conversations: list, search, show, export, import"),
     ("discover", f"{_HERE}.discover:DiscoverCommand", "find model servers"),
     ("servers", f"{_HERE}.servers:ServersCommand", "list, add, remove and check known servers"),
     ("arena", f"{_HERE}.arena:ArenaCommand", "compare models side by side"),

@@ -1,16 +1,17 @@
-"""One connection to a listener: uvicorn's protocol, read strictly, with an end to everything (R2)."""
+"""One connection to a listener: requests read strictly, answers by uvicorn, an end to everything (R2)."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from llama_runner.net.answering import own_headers
-from llama_runner.net.strict import StrictConnection
-from llama_runner.service.direct import offer_direct_body
+from llama_runner.net.strict import Head, RequestReader, RequestRefusedError
+from llama_runner.service.direct import Paired, offer_direct_body
 from llama_runner.service.guests import Guests, Phase
 
 _HTTP: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
@@ -34,8 +35,10 @@ class Patience:
 PATIENCE: Final = Patience()
 
 
-class BoundedRequests(H11Protocol):
+class BoundedRequests(HttpToolsProtocol):
     """HTTP of one client, with an end to everything it can keep us waiting for.
+
+    uvicorn's part are answers, what is sent of them and when; requests are read here.
 
     Args:
         guests: All connections of the listener.
@@ -43,19 +46,21 @@ class BoundedRequests(H11Protocol):
 
     def __init__(self, *, guests: Guests, patience: Patience, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
-        self.conn: StrictConnection = StrictConnection()
         self.address = "unknown"
+        self._reader = RequestReader()
         self._guests = guests
         self._patience = patience
+        self._n_begun = 0
         self._phase = Phase.HEAD
         self._deadline: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
-    # --- what uvicorn tells --------------------------------------------------------------------------------
+    # --- what the loop and uvicorn tell --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection is the beginning of a request."""
         super().connection_made(transport)
+        self._out = Paired(transport, self.loop)
         self.address = self.client[0] if self.client else "unknown"
         self._wait_for_head()
         if not self._guests.come(self):
@@ -63,28 +68,15 @@ class BoundedRequests(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """More of a request, the last of it perhaps."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._reader.feed(data)
+        self._read()
         self._follow()
-
-    def handle_events(self) -> None:
-        """A request's head among them, perhaps: its answer may go the short way."""
-        super().handle_events()
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None:
-            offer_direct_body(cycle)
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Another protocol has the connection now, with limits of its own."""
-        if event.http_version != b"1.1":
-            # uvicorn would pass it on as HTTP/1.1 (W7).
-            self.send_400_response("Only HTTP/1.1 is spoken here.")
-            return
-        self._forget()
-        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """Another request may have arrived meanwhile."""
         super().on_response_complete()
+        self._read()
         self._follow()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -94,6 +86,7 @@ class BoundedRequests(H11Protocol):
 
     def shutdown(self) -> None:
         """The listener closes."""
+        self._out.flush()
         super().shutdown()
         self._follow()
 
@@ -112,11 +105,96 @@ class BoundedRequests(H11Protocol):
         self._forget()
         super().connection_lost(exc)
 
-    def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP, or too much of it."""
-        self._refuse(self.conn.refused_with, msg)
-
     # --- what we make of it --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Take what came: bodies at once, a head when the request before it is answered."""
+        reader = self._reader
+        try:
+            while reader.n_unread and not self.transport.is_closing():
+                if reader.in_body:
+                    self._take_body(reader.next_body())
+                elif self._is_answering():
+                    # Its turn comes; a client that sends on and on is not listened to meanwhile.
+                    self.flow.pause_reading()
+                    return
+                elif (head := reader.next_head()) is not None:
+                    self._begin(head)
+                else:
+                    return
+        except RequestRefusedError as error:
+            self._refuse(error.status, "Invalid HTTP request received.")
+
+    def _begin(self, head: Head) -> None:
+        """Have a request answered, or the connection become a WebSocket."""
+        self._unset_keepalive_if_required()
+        self._n_begun += 1
+        path, _, query = head.target.partition(b"?")
+        self.url, self.headers = head.target, head.headers
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": head.version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "method": head.method,
+            "root_path": "",
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": head.headers,
+            "state": {},
+        }
+        if head.value(b"upgrade") and self._should_upgrade():
+            self._become_a_websocket(head)
+            return
+        cycle = self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            # All that an answer calls of a transport.
+            transport=cast(asyncio.Transport, self._out),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=head.value(b"expect").lower() == b"100-continue",
+            keep_alive=head.version == "1.1" and head.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.more_body = self._reader.in_body
+        if not cycle.more_body:
+            cycle.message_event.set()
+        offer_direct_body(cycle, self._out)
+        self._start_asgi_task(cycle, self.app)
+
+    def _take_body(self, data: bytes) -> None:
+        cycle, is_whole = self.cycle, not self._reader.in_body
+        if self._reader.overrun:
+            cycle.keep_alive = False
+        if cycle.response_complete:
+            # Answered before it was whole: the rest is thrown away.
+            return
+        cycle.body += data
+        cycle.more_body = not is_whole
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def _become_a_websocket(self, head: Head) -> None:
+        """Another protocol has the connection now, with limits of its own."""
+        if head.version != "1.1":
+            # uvicorn would pass it on as HTTP/1.1 (W7).
+            self._refuse(400, "Only HTTP/1.1 is spoken here.")
+            return
+        self._forget()
+        self.handle_websocket_upgrade()
+
+    def _is_answering(self) -> bool:
+        # None before the first request, whatever uvicorn's annotation says.
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def turn_away(self) -> None:
         """Cut the connection off: others need the room."""
@@ -141,14 +219,11 @@ class BoundedRequests(H11Protocol):
     def _phase_now(self) -> Phase:
         if self.transport.is_closing():
             return Phase.CLOSING
-        # None before the first request, whatever uvicorn's annotation says.
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            return Phase.BODY if cycle.more_body else Phase.ANSWERING
-        if self.conn.their_state is h11.SEND_BODY:
-            # Answered before it was whole; the rest is thrown away.
+        if self._reader.in_body:
             return Phase.BODY
-        return Phase.HEAD if cycle is None or self.conn.trailing_data[0] else Phase.IDLE
+        if self._is_answering():
+            return Phase.ANSWERING
+        return Phase.HEAD if self._n_begun == 0 or self._reader.n_unread else Phase.IDLE
 
     def _wait_for_head(self) -> None:
         self._wait(self._patience.head_s, self._too_late)
@@ -157,7 +232,7 @@ class BoundedRequests(H11Protocol):
         self._deadline = self.loop.call_later(limit_s, then)
 
     def _too_late(self) -> None:
-        began = self._phase is Phase.BODY or bool(self.conn.trailing_data[0])
+        began = self._phase is Phase.BODY or self._reader.n_unread > 0
         if began:
             self._refuse(408, "The request did not arrive in time.")
         else:
@@ -167,7 +242,8 @@ class BoundedRequests(H11Protocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer outside of any dialect, if nothing was answered yet, and close."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        cycle = self.cycle if self._is_answering() else None
+        if cycle is None or not cycle.response_started:
             body = reason.encode("ascii", "replace")
             headers = [
                 (b"content-type", b"text/plain; charset=utf-8"),
@@ -176,12 +252,11 @@ class BoundedRequests(H11Protocol):
                 *own_headers(),
             ]
             head = b"".join(b"%s: %s\r\n" % header for header in headers)
-            self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, _HTTP[status], head, body))
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
+            self._out.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, _HTTP[status], head, body))
+        if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.close()
+        self._out.close()
 
     def _forget(self) -> None:
         self._guests.go(self)

@@ -10,13 +10,12 @@ from starlette.types import Scope
 
 from llama_runner.backends.base import Engine
 from llama_runner.core.clock import seconds
-from llama_runner.core.errors import ServerError, UnreachableError
-from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
+from llama_runner.core.errors import ServerError, UnreachableError, UnsupportedError
+from llama_runner.core.jsonio import dump_json
 from llama_runner.net.errors import raise_for_status, status_error
 from llama_runner.net.pour import Pouring, Take, open_pouring
 from llama_runner.net.stream import WireLike
-from llama_runner.proxy import bridge
-from llama_runner.proxy.bodies import MAX_BODY_BYTES
+from llama_runner.proxy import as_chat, bridge
 from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.chat_reading import chat_request
 from llama_runner.proxy.figures import figures, warning_of
@@ -32,8 +31,9 @@ MAX_HOPS: Final = 3
 HOPS_HEADER: Final = "X-Llama-Runner-Hops"
 # Not the request's fault: another step may have the model, the key, the time.
 _ANOTHER_MAY: Final = frozenset({401, 403, 404, 405, 408, 429, 500, 501, 502, 503, 504, 529})
-# What stands between words in a body: there are not more words than these, but for a few.
-_GAPS: Final = (b" ", b"\\n", b"\\t")
+# What stands between words in a body, line ends and tabs escaped: there are not more words than these, but for
+# a few. Single bytes are counted at the speed of memory.
+_GAPS: Final = (b" ", b"\\")
 TOO_LONG: Final = "the prompt does not fit the context"
 
 
@@ -74,6 +74,8 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
         LlamaRunnerError: It did not answer, or broke off.
     """
     shared, record = one.shared, one.record
+    # What is wrong with the answer of another step is not wrong with this one.
+    record.warning = None
     async with shared.host.use(step.target) as upstream:
         record.load_s = (record.load_s or 0.0) + upstream.load_s
         if step.where == LOCAL:
@@ -88,10 +90,10 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
                         record.upstream_s = (record.upstream_s or 0.0) + seconds(
                             answer.t_headers_ns, asked_ns
                         )
-                        shorter = await _answered(one, step, answer, limit, last=last)
-                    if shorter is None:
+                        other = await _answered(one, step, upstream, answer, limit, last=last)
+                    if other is None:
                         return answer.status
-                    one = replace(one, call=shorter)
+                    one = replace(one, call=other)
         except TimeoutError as error:
             raise UnreachableError(
                 f"{step.where} did not begin to answer within {limit_s:g} s.", "See what keeps it busy."
@@ -99,13 +101,15 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
 
 
 async def _answered(
-    one: Asking, step: Step, answer: Pouring, limit: asyncio.Timeout, *, last: bool
+    one: Asking, step: Step, upstream: Upstream, answer: Pouring, limit: asyncio.Timeout, *, last: bool
 ) -> Call | None:
-    """The client has its answer; or the call with less of its conversation, to be asked instead."""
+    """The client has its answer; or the call in other words or fewer, to be asked instead."""
     if 200 <= answer.status < 300:
         await _pour(one, answer, limit)
         return None
     body = await answer.error_body()
+    if answer.status in as_chat.ABSENT and one.call.path in as_chat.PATHS:
+        return await _otherwise(one, step, upstream)
     if answer.status < 400:
         raise_for_status(answer.status, answer.headers, body, step.where)
     error = status_error(answer.status, answer.headers, body, step.where)
@@ -118,6 +122,24 @@ async def _answered(
     if overflows:
         one.record.warning = TOO_LONG
     await one.out.refuse(answer.status, body, answer.headers)
+    return None
+
+
+async def _otherwise(one: Asking, step: Step, upstream: Upstream) -> Call | None:
+    """For a server without the client's dialect: the same as a chat, or the tokens counted in its own way."""
+    shared = one.shared
+    if (chat := as_chat.said_as_chat(one.call, shared.clock)) is not None:
+        one.out.start_over(chat.writer(one.record))
+        return chat
+    backend = bridge.backend_of(upstream, shared.http, shared.clock)
+    counted = await as_chat.counted(one.call, upstream.model_id, backend)
+    if counted is None:
+        raise UnsupportedError(
+            f"{step.where} cannot count tokens without answering.", "Do without the count."
+        )
+    one.out.take(counted)
+    await one.out.drained()
+    await one.out.finish()
     return None
 
 
@@ -149,7 +171,7 @@ async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
     body = one.call.body
     # Words are counted only where there may be more of them than tokens: counting takes time.
     suspicious = told.prompt_tokens is not None and told.prompt_tokens < sum(map(body.count, _GAPS))
-    asked = document_of(one.call) if suspicious else {}
+    asked = one.call.document() if suspicious else {}
     cut = warning_of(told, asked, one.call.model.running_context)
     one.record.warning = cut or one.record.warning
     await one.out.finish()
@@ -179,6 +201,7 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
     """The request in the upstream's dialect; the client's side is told when the answer needs translating."""
     call, record = one.call, one.record
     url = upstream.base_url + call.path
+    record.warning = bridge.not_told(call.left_out) or record.warning
     if step.where == LOCAL:
         return _Wire(url, _headers(upstream, call), held(call.body))
     if record.hops >= MAX_HOPS:
@@ -198,9 +221,10 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
             headers = {**backend.encode(chat_request({})).headers, "Accept": headers["Accept"]}
         body = _for_model(call, upstream.model_id)
         return _Wire(url, {**headers, **hops}, held(body) if upstream.engine is Engine.LLAMA_SERVER else body)
-    document = {**document_of(call), "model": upstream.model_id}
+    document = {**call.document(), "model": upstream.model_id}
     wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
     one.out.start_over(writer)
+    record.warning = bridge.not_told((*call.left_out, *wire.not_sent)) or record.warning
     return _Wire(wire.url, {**wire.headers, **hops}, wire.body)
 
 
@@ -209,13 +233,7 @@ def _for_model(call: Call, model_id: str) -> bytes:
     written, wanted = (dump_json({"model": name}).removesuffix(b"}") for name in (call.model.id, model_id))
     if call.body.startswith(written + b","):
         return wanted + call.body[len(written) :]
-    return dump_json({**document_of(call), "model": model_id})
-
-
-def document_of(call: Call) -> dict[str, JsonValue]:
-    """What a call asks, which this program itself wrote."""
-    document = parse_json(call.body, max_bytes=2 * MAX_BODY_BYTES, allow_nonfinite=True)
-    return document if isinstance(document, dict) else {}
+    return dump_json({**call.document(), "model": model_id})
 
 
 def hops_of(scope: Scope) -> int:

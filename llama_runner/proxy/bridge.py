@@ -4,7 +4,8 @@ Every face of the proxy asks in OpenAI's words and reads them back, so this one 
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import httpx
@@ -26,12 +27,13 @@ from llama_runner.core.errors import LlamaRunnerError, UnsupportedError
 from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.proxy.answers import AnswerWriter
+from llama_runner.proxy.as_chat import CHAT_PATH, PATHS
 from llama_runner.proxy.calls import Call
-from llama_runner.proxy.chat_reading import chat_request
+from llama_runner.proxy.chat_reading import chat_request, unread
 from llama_runner.proxy.host import Upstream
 
-CHAT_PATH: Final = "/v1/chat/completions"
-MESSAGES_PATHS: Final = ("/v1/messages", "/v1/messages/count_tokens")
+# Names of options that change how long an answer takes, not what it says.
+_QUIET: Final = frozenset({"cache_prompt"})
 # OpenAI's words for why an answer ended; what other dialects call it.
 _REASONS: Final = {
     "end_turn": "stop",
@@ -42,8 +44,8 @@ _REASONS: Final = {
 
 
 def is_needed(call: Call, engine: Engine) -> bool:
-    """Whether a call has to be said in other words for an engine. Raises UnsupportedError if it can't be."""
-    if engine is Engine.ANTHROPIC and call.path != CHAT_PATH and call.path not in MESSAGES_PATHS:
+    """Whether a chat has to be said in other words for an engine. Raises UnsupportedError if it can't be."""
+    if engine is Engine.ANTHROPIC and call.path != CHAT_PATH and call.path not in PATHS:
         raise UnsupportedError(
             f"An Anthropic server has no {call.path}.", "Ask another model, or ask this one to chat."
         )
@@ -73,7 +75,14 @@ def bridged(
     asked = chat_request(document)
     streamed = document.get("stream") is True
     writer = BridgedWriter(backend.decoder(), inner, streamed=streamed, model=asked.model_id, clock=clock)
-    return backend.encode(asked), writer
+    wire = backend.encode(asked)
+    return replace(wire, not_sent=(*unread(document), *wire.not_sent)), writer
+
+
+def not_told(names: Iterable[str]) -> str | None:
+    """What a person is told of what a server has no words for; None when it was told all."""
+    told = [name for name in dict.fromkeys(names) if name not in _QUIET]
+    return f"this server was not told: {', '.join(told)}" if told else None
 
 
 class BridgedWriter:
@@ -157,9 +166,16 @@ class BridgedWriter:
     def _counts(self) -> dict[str, JsonValue]:
         usage, timings = self._usage, self._timings
         prompt, output = usage.prompt_tokens or 0, usage.output_tokens or 0
-        found: dict[str, JsonValue] = {
-            "usage": {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+        counts: dict[str, JsonValue] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": output,
+            "total_tokens": prompt + output,
         }
+        if usage.cached_tokens is not None:
+            counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+        if usage.reasoning_tokens is not None:
+            counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+        found: dict[str, JsonValue] = {"usage": counts}
         if timings is not None:
             found["timings"] = {
                 "prompt_n": timings.prompt_tokens,

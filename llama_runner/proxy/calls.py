@@ -7,10 +7,11 @@ import httpx
 
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.core.jsonio import JsonValue
+from llama_runner.core.jsonio import JsonValue, parse_json
 from llama_runner.core.settings import ProxySettings
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
+from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.breaker import Breakers
 from llama_runner.proxy.host import ModelHost, OfferedModel
 from llama_runner.proxy.native import Native
@@ -36,6 +37,7 @@ class Call:
         translated: The client spoke another dialect: `body` has fields that only llama-server knows.
         native: What it said in that dialect, where servers may be asked in it too.
         conversation: What `body` says, where the client's dialect shortens what does not fit the context.
+        left_out: Names of what the client asked for and `body` cannot say.
     """
 
     model: OfferedModel
@@ -48,6 +50,12 @@ class Call:
     translated: bool = False
     native: Native | None = None
     conversation: Conversation | None = None
+    left_out: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, JsonValue]:
+        """What `body` says, which this program itself wrote."""
+        document = parse_json(self.body, max_bytes=2 * MAX_BODY_BYTES, allow_nonfinite=True)
+        return document if isinstance(document, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

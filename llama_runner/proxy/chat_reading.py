@@ -27,6 +27,32 @@ from llama_runner.backends.values import as_list, as_object, as_text, content_te
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue, dump_json
 
+_SAMPLING: Final = {option.name for option in fields(SamplingOptions)} - {"stop", "thinking", "effort"}
+# What `chat_request` reads, and what says nothing about the answer's words.
+_READ: Final = _SAMPLING | {
+    "model",
+    "messages",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "max_completion_tokens",
+    "stop",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "stream",
+    "stream_options",
+    "return_progress",
+    "timings_per_token",
+    "sse_ping_interval",
+    "user",
+}
+# Servers do so when nothing is said.
+_USUAL: Final[Mapping[str, JsonValue]] = {
+    "n": 1,
+    "parallel_tool_calls": True,
+    "logprobs": False,
+    "echo": False,
+}
 _ROLES: Final = {"developer": Role.SYSTEM, "function": Role.TOOL}
 _EFFORTS: Final = {"minimal": Effort.LOW, "xhigh": Effort.HIGH}
 
@@ -41,6 +67,12 @@ def chat_request(document: Mapping[str, JsonValue]) -> ChatRequest:
         tool_choice=_tool_choice(document.get("tool_choice")),
         output=_output(as_object(document.get("response_format"))),
     )
+
+
+def unread(document: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """Names of what is asked for and no backend can say."""
+    asked = [name for name, value in document.items() if value is not None and value != _USUAL.get(name)]
+    return tuple(name for name in asked if name not in _READ)
 
 
 def _message(said: Mapping[str, JsonValue]) -> Message:
@@ -105,8 +137,7 @@ def _output(said: Mapping[str, JsonValue]) -> JsonOutput | None:
 
 
 def _options(document: Mapping[str, JsonValue]) -> SamplingOptions:
-    known = {option.name for option in fields(SamplingOptions)} - {"stop", "thinking", "effort"}
-    given = {name: value for name in known if (value := document.get(name)) is not None}
+    given = {name: value for name in _SAMPLING if (value := document.get(name)) is not None}
     if (limit := document.get("max_completion_tokens")) is not None:
         given["max_tokens"] = limit
     # -1 is llama-server's word for no limit.

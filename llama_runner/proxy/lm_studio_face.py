@@ -135,6 +135,7 @@ class LmStudioFace:
             writer=writer,
             error_answer=lm_studio_errors.error_answer,
             error_body=lm_studio_errors.engine_error,
+            translated=True,
         )
         return Relay(shared, call, request.url.path, keep_s=idle_ttl_s(document))
 

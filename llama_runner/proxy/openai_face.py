@@ -4,7 +4,7 @@ Anthropic's messages are beside it, because the engine speaks them too.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -26,6 +26,7 @@ from llama_runner.proxy.media import check_media
 from llama_runner.proxy.reasoning_names import BothNames, with_both_names
 from llama_runner.proxy.records import RequestRecord
 from llama_runner.proxy.relay import Relay
+from llama_runner.proxy.responses_answers import ResponsesThrough
 from llama_runner.proxy.routing import find_model
 from llama_runner.proxy.vectors import cut_answer
 
@@ -47,6 +48,10 @@ OPENAI: Final = Spelling(
     openai_errors.error_answer,
     openai_errors.engine_error,
     lambda model_id, marker: SseThrough(model_id, openai_errors.error_document, marker),
+)
+RESPONSES: Final = replace(
+    OPENAI,
+    stream=lambda model_id, marker: ResponsesThrough(model_id, openai_errors.error_document, marker),
 )
 ANTHROPIC: Final = Spelling(
     anthropic_errors.error_answer,
@@ -80,7 +85,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "/chat/completions": CHAT,
     "/completions": COMPLETION,
     "/embeddings": EMBEDDINGS,
-    "/responses": Operation("/v1/responses", fields.RESPONSES, b"response.completed"),
+    "/responses": Operation("/v1/responses", fields.RESPONSES, b"response.completed", RESPONSES),
     "/chat/completions/input_tokens": Operation(
         "/v1/chat/completions/input_tokens", fields.whole(fields.CHAT)
     ),

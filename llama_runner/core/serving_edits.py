@@ -87,6 +87,11 @@ def with_engine(
             f"{visible_controls(path, 200)} cannot be the path of an engine.",
             "Give a full path on this machine, in plain characters.",
         ) from error
+    return with_named_engine(config, name, entry)
+
+
+def with_named_engine(config: AppConfig, name: str, entry: NamedEngine) -> AppConfig:
+    """The settings with an engine that was in them before: nothing of it is checked again."""
     return _with_runtime(config, engines={**config.runtime.engines, name: entry})
 
 

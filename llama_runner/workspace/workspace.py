@@ -4,8 +4,9 @@ Opening starts nothing and connects to nothing. Closing leaves nothing behind: n
 service that is ours unless it is to keep serving.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -28,10 +29,13 @@ from llama_runner.discovery.registry import ServerRecord, ServerRegistry, Server
 from llama_runner.discovery.saved import SavedServers
 from llama_runner.net.client import open_http
 from llama_runner.net.tls import is_about_certificate, is_about_tls
+from llama_runner.system.config_changes import edit_app_config
 from llama_runner.workspace.choice import choose_local, choose_remote
 from llama_runner.workspace.service_link import ServiceLink
 
 if TYPE_CHECKING:
+    from llama_runner.chat.history import History
+    from llama_runner.chat.history_keeping import Keeper
     from llama_runner.stress.manager import StressManager
     from llama_runner.telemetry.collector import TelemetryCollector
 
@@ -104,6 +108,28 @@ class Workspace:
         self.config = config
         self.discovery.settings_changed()
 
+    async def read_settings(self) -> AppConfig:
+        """The settings as their file says now, which another program may have changed; from here on these
+        apply.
+        """
+        self.use_config(await asyncio.to_thread(load_app_config, self.home))
+        return self.settings
+
+    async def edit_settings(self, edit: Callable[[AppConfig], AppConfig]) -> AppConfig:
+        """Add to the settings, or take out of them; what runs here and a running service follow.
+
+        Returns:
+            What they were before.
+
+        Raises:
+            LlamaRunnerError: What `edit` raises, or the file cannot be written: nothing was changed. Or the
+                service was not told; it follows when it is next asked something.
+        """
+        before, _ = await asyncio.to_thread(edit_app_config, self.home, edit)
+        await self.read_settings()
+        await self.service.reload()
+        return before
+
     def connect(self, endpoint: Endpoint) -> Backend:
         """The backend that speaks to an endpoint."""
         return connect(endpoint, http=self.http, clock=self.clock)
@@ -130,6 +156,25 @@ class Workspace:
             clock=self.clock,
             max_concurrency=self.settings.stress.max_concurrency,
             scopes=self.scopes,
+        )
+
+    @cached_property
+    def history(self) -> "History":
+        """The kept conversations; their file is opened when it is first asked something."""
+        from llama_runner.chat.history import History, history_file
+
+        return History(history_file(self.home, self.clock), self.clock)
+
+    @cached_property
+    def keeper(self) -> "Keeper":
+        """What joins the chat and the kept conversations."""
+        from llama_runner.chat.history_keeping import Keeper
+
+        return Keeper(
+            chat=self.chat,
+            history=self.history,
+            clock=self.clock,
+            wanted=lambda: self.settings.chat.keep_history,
         )
 
     @cached_property
@@ -197,6 +242,10 @@ class Workspace:
             if "stress" in self.__dict__:
                 stack.push_async_callback(self.stress.close)
             stack.push_async_callback(self.arena.close)
+            if "history" in self.__dict__:
+                stack.push_async_callback(self.history.close)
+            if "keeper" in self.__dict__:
+                stack.push_async_callback(self.keeper.close)
             stack.push_async_callback(self.chat.close)
 
 

@@ -208,7 +208,7 @@ class ServePage(QWidget):
             grid.addWidget(row.retry, line + 2, 4)
         grid.addWidget(TokenRow(self._workspace, self._shell, card), LINES * len(self._rows), 0, 1, 5)
         grid.setColumnStretch(3, 1)
-        self._routes = RoutesView(self._workspace, self._shell.theme)
+        self._routes = RoutesView(self._workspace, self._shell)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, SPACE_S, 0, 0)
         column.setSpacing(SPACE_L)

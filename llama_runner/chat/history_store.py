@@ -109,7 +109,8 @@ class HistoryStore:
             if row is None:
                 raise NotFoundError("That conversation is not kept any more.", "See `history list`.")
             rows = self.connection.execute(
-                f"SELECT {TURN} FROM messages WHERE conversation = ? ORDER BY position DESC LIMIT ?",
+                f"SELECT {TURN}, position FROM messages WHERE conversation = ?"
+                " ORDER BY position DESC LIMIT ?",
                 (MAX_TEXT_CHARS, MAX_TEXT_CHARS, row[0], turns),
             ).fetchall()
         return KeptConversation(
@@ -121,6 +122,7 @@ class HistoryStore:
             system_prompt=text_of(row[5]),
             origin=text_of(row[6]),
             imported=None if row[7] is None else moment_of(row[7]),
+            earlier=rows[-1][-1] if rows else 0,
         )
 
     def ids(self) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class KeptConversation:
         imported: When it was last changed there, for an imported one; equal to `updated` until it is
             continued here.
         turns: Oldest first.
+        earlier: How many turns before them are kept and were not read.
     """
 
     id: str
@@ -69,6 +70,7 @@ class KeptConversation:
     system_prompt: str = ""
     origin: str = ""
     imported: datetime | None = None
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,32 @@ class ChatManager:
         """Ids, oldest first."""
         return tuple(self._conversations)
 
-    def new_conversation(self, system_prompt: str = "") -> str:
-        """Start an empty conversation and return its id."""
-        conversation_id = uuid.uuid4().hex
-        self._conversations[conversation_id] = Conversation(conversation_id, system_prompt)
+    def new_conversation(self, system_prompt: str = "", *, private: bool = False) -> str:
+        """Start an empty conversation and return its id.
+
+        Args:
+            private: It is never kept.
+        """
+        conversation = Conversation(uuid.uuid4().hex, system_prompt, private=private)
+        self.add(conversation)
+        return conversation.id
+
+    def add(self, conversation: Conversation) -> None:
+        """Go on with a conversation of another day; one that is here already stays as it is."""
+        if conversation.id not in self._conversations:
+            self._conversations[conversation.id] = conversation
+            self.changed.publish(conversation.id)
+
+    def set_title(self, conversation_id: str, title: str) -> None:
+        """Call it `title` from now on."""
+        conversation = self._conversation(conversation_id)
+        conversation.title = title
+        conversation.edited()
         self.changed.publish(conversation_id)
-        return conversation_id
+
+    def exchanges(self, conversation_id: str) -> tuple[Exchange, ...]:
+        """Its questions and answers, oldest first, for who keeps them."""
+        return tuple(self._conversation(conversation_id).exchanges)
 
     def set_system_prompt(self, conversation_id: str, system_prompt: str) -> None:
         """Use `system_prompt` from the next message on."""
@@ -113,8 +133,12 @@ class ChatManager:
     ) -> TurnView:
         """Drop the last answer and ask its question again, with the same target and options unless given."""
         conversation = self._idle(conversation_id)
-        last = conversation.drop_last()
-        return await self._ask(conversation, last.question, target or last.target, options or last.options)
+        last = conversation.last()
+        asked = target or last.target
+        if asked is None:
+            raise UsageError("The model that answered is not known any more.", "Choose a model.")
+        conversation.drop_last()
+        return await self._ask(conversation, last.question, asked, options or last.options)
 
     async def stop(self, conversation_id: str) -> None:
         """Stop the streaming answer, if any, and keep its text. Returns once its connection is closed."""
@@ -158,7 +182,18 @@ class ChatManager:
             limits=self._limits(),
             on_change=lambda: self.changed.publish(conversation.id),
         )
-        conversation.exchanges.append(Exchange(question, target, options, answer))
+        conversation.exchanges.append(
+            Exchange(
+                question,
+                target,
+                options,
+                answer,
+                label=target.label,
+                model_id=target.model_id,
+                at=self._clock.utc(),
+                position=conversation.next_position,
+            )
+        )
         conversation.edited()
         task = self._tasks.start(self._answer(answer, target, request), name=f"chat {conversation.id}")
         self._running[conversation.id] = task
@@ -170,7 +205,7 @@ class ChatManager:
             task.cancel()
             await asyncio.wait({task})
             raise
-        return answer_turn(target, answer.view())
+        return answer_turn(target.label, target.model_id, answer.view())
 
     async def _answer(self, answer: LiveAnswer, target: Target, request: ChatRequest) -> None:
         try:

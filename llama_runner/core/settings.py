@@ -125,6 +125,11 @@ class ChatSettings(Section):
         ge=1,
         le=1_000_000,
     )
+    keep_history: bool = setting(
+        True,
+        title="Keep conversations",
+        help="Keep chats of the window on this machine, to find and to go on with; private ones never.",
+    )
     first_token_timeout_s: float = setting(
         600.0,
         title="First token timeout",

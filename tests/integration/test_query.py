@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -283,3 +285,39 @@ def _until_service(home: Path, owner: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             continue
         raise AssertionError(f"ended early: {finish(owner)}")
+
+
+def test_a_saved_turn_is_found_shown_and_given_away(metronome: Metronome) -> None:
+    model = Plan(tokens=5, gap_ms=5).model_id()
+    asked = ("query", "What is kept?", "--server", metronome.url, "--model", model)
+    unsaved = run(*asked, "--json").json()
+    assert "conversation" not in unsaved
+    assert run("history", "list", "--json").json() == {"conversations": [], "total": 0}
+
+    saved = run(*asked, "--save", "--json").json()
+
+    found = run("history", "search", "kept", "--json").json()["conversations"]
+    assert [(one["id"], one["title"], one["messages"]) for one in found] == [
+        (saved["conversation"], "What is kept?", 2)
+    ]
+    shown = run("history", "show", saved["conversation"][:8], "--json").json()
+    assert [turn["text"] for turn in shown["turns"]] == ["What is kept?", saved["text"]]
+    assert shown["turns"][1]["metrics"]["output_tokens"] == saved["metrics"]["output_tokens"]
+    assert run("history", "export", saved["conversation"]).stdout.startswith("# What is kept?\n")
+    done = run(*asked, "--save")
+    assert (done.code, done.stdout) == (0, "w1 w2 w3 w4 w5 \n")
+    assert "Kept as " in done.stderr
+
+
+def test_an_answer_that_cannot_be_kept_is_shown_all_the_same(metronome: Metronome, home: Path) -> None:
+    """B3: a newer program's file is not written."""
+    model = Plan(tokens=5, gap_ms=5).model_id()
+    asked = ("query", "Hi.", "--server", metronome.url, "--model", model, "--save", "--json")
+    assert run(*asked).code == 0
+    with closing(sqlite3.connect(home / "data" / "history.db")) as connection:
+        connection.execute("PRAGMA user_version = 999")
+
+    done = run(*asked)
+
+    assert (done.code, done.json()["text"]) == (1, "w1 w2 w3 w4 w5 ")
+    assert "newer version" in done.stderr

@@ -18,10 +18,11 @@ from llama_runner.cli.asking import (
     target_of,
     workspace_of,
 )
+from llama_runner.cli.commands.history import SHORT_ID_CHARS
 from llama_runner.cli.options import read_image, read_schema
 from llama_runner.cli.render import Output, error_document
 from llama_runner.cli.stdin import read_text
-from llama_runner.core.errors import ExitCode, LlamaRunnerError, UsageError
+from llama_runner.core.errors import ExitCode, LlamaRunnerError, StorageError, UsageError
 from llama_runner.workspace import Workspace
 
 
@@ -46,6 +47,9 @@ class QueryCommand:
         parser.add_argument(
             "--schema", type=Path, metavar="FILE", help="JSON schema that the answer has to fit"
         )
+        parser.add_argument(
+            "--save", action="store_true", help="keep question and answer as a conversation (see history)"
+        )
         add_sampling_options(parser)
 
     async def run(self, args: argparse.Namespace, out: Output) -> ExitCode:
@@ -64,7 +68,24 @@ class QueryCommand:
                     conversation, question, target, options, images=images, output=output
                 )
                 printing.cancel()
-        return _finish(turn, target, out)
+            problem = await _keep(workspace, conversation, out) if args.save and turn.text else None
+        code = _finish(turn, target, out, conversation if args.save and turn.text and not problem else None)
+        if problem is not None:
+            raise problem
+        return code
+
+
+async def _keep(workspace: Workspace, conversation: str, out: Output) -> StorageError | None:
+    """Keep the turn, or say why it could not be: it was answered all the same."""
+    try:
+        await workspace.keeper.keep(conversation)
+    except StorageError as error:
+        return error
+    finally:
+        for note in workspace.history.take_notes():
+            out.note(note)
+    out.note(f"Kept as {conversation[:SHORT_ID_CHARS]}.")
+    return None
 
 
 async def _question(text: str) -> str:
@@ -100,7 +121,7 @@ async def _print_text(workspace: Workspace, conversation: str, out: Output) -> N
             out.text("")
 
 
-def _finish(turn: TurnView, target: Target, out: Output) -> ExitCode:
+def _finish(turn: TurnView, target: Target, out: Output, kept: str | None) -> ExitCode:
     note_not_sent(turn.not_sent, target, out)
     note_calls(turn.tool_calls, out)
     truncated = turn.state is AnswerState.TRUNCATED
@@ -121,6 +142,7 @@ def _finish(turn: TurnView, target: Target, out: Output) -> ExitCode:
             "tool_calls": turn.tool_calls,
             "metrics": turn.metrics,
         }
+        | ({"conversation": kept} if kept else {})
     )
     if failure is not None:
         # What came of the answer is on stdout already: this goes to stderr.

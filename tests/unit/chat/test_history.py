@@ -28,6 +28,7 @@ from llama_runner.chat.history_values import (
 from llama_runner.core.backups import backups_of
 from llama_runner.core.errors import NotFoundError, StorageError, UsageError
 from llama_runner.core.trace import RequestMetrics, TokensSource
+from llama_runner.system.locks import FileLock
 from tests.unit.chat.kept import START, FixedClock, conversation, file_in, opened, store_in, talk
 
 ID = f"{1:032x}"
@@ -284,6 +285,17 @@ def test_two_programs_open_a_new_file_at_once(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         assert store.count() == 6
     assert notes == [()] * 6
+
+
+def test_a_file_that_another_program_looks_after_is_left_alone(tmp_path: Path) -> None:
+    """B4: half made, it would look broken."""
+    path = kept_file(tmp_path)
+    _empty(path)
+    lock = FileLock(tmp_path / "history.lock")
+    assert lock.acquire()
+    with lock, pytest.raises(StorageError, match="looking after"):
+        file_in(tmp_path, busy_s=0.05).open()
+    assert path.stat().st_size == 0
 
 
 def test_copies_are_made_once_a_day_and_few_are_kept(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Each piece is a `Part`: fields of the body, and the names of what was asked for 
 """
 
 import base64
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from typing import Final
@@ -18,7 +19,6 @@ from llama_runner.backends.request import (
     Role,
     SamplingOptions,
     Tool,
-    ToolCall,
     ToolMode,
     cut_result,
 )
@@ -78,28 +78,54 @@ def paired(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """
     # Nine letters and digits: Mistral's templates take nothing else.
     new_ids = (f"call{number:05d}" for number in count(1))
-    waiting: list[ToolCall] = []
+    waiting = OpenCalls()
     found: list[Message] = []
     for message in messages:
         if message.tool_calls:
             calls = tuple(replace(call, call_id=call.call_id or next(new_ids)) for call in message.tool_calls)
-            waiting += calls
+            for call in calls:
+                waiting.add(call.call_id or "", call.name)
             message = replace(message, tool_calls=calls)
         elif message.role is Role.TOOL:
             message = replace(message, content=cut_result(message.content))
-            answered = next((call for call in waiting if _answers(message, call)), None)
+            answered = waiting.take(message.tool_call_id, message.tool_name)
             if answered is not None:
-                waiting.remove(answered)
-                name = message.tool_name or answered.name
-                message = replace(message, tool_call_id=answered.call_id, tool_name=name)
+                call_id, name = answered
+                message = replace(message, tool_call_id=call_id, tool_name=message.tool_name or name)
         found.append(message)
     return tuple(found)
 
 
-def _answers(message: Message, call: ToolCall) -> bool:
-    if message.tool_call_id is not None:
-        return message.tool_call_id == call.call_id
-    return message.tool_name in (None, call.name)
+class OpenCalls:
+    """Calls that no result has been given for yet, oldest first; found at once among any number (H15)."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._of_name: dict[str, OrderedDict[str, None]] = {}
+
+    def add(self, call_id: str, name: str) -> None:
+        """Another one; the last of those with the same id counts."""
+        if call_id in self._names:
+            self._remove(call_id)
+        self._names[call_id] = name
+        self._of_name.setdefault(name, OrderedDict())[call_id] = None
+
+    def take(self, call_id: str | None, name: str | None) -> tuple[str, str] | None:
+        """Id and name of the call that a result belongs to; None when it belongs to none.
+
+        The one with that id, else the oldest of that name, else the oldest.
+        """
+        if call_id is None:
+            ids: Iterable[str] = self._names if name is None else self._of_name.get(name, ())
+            call_id = next(iter(ids), None)
+        found = self._names.get(call_id) if call_id is not None else None
+        if call_id is None or found is None:
+            return None
+        self._remove(call_id)
+        return call_id, found
+
+    def _remove(self, call_id: str) -> None:
+        del self._of_name[self._names.pop(call_id)][call_id]
 
 
 def usable_images(message: Message, types: frozenset[str] | None) -> tuple[Image, ...]:

@@ -1,10 +1,11 @@
 """Requests of Ollama's dialect as llama-server takes them (conversions: docs of both, Ollama's types.go)."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from llama_runner.backends.encoding import OpenCalls
+from llama_runner.backends.values import as_text
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
 from llama_runner.proxy import fields, infill
@@ -110,38 +111,9 @@ def embed_body(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return fields.allowed({"input": texts, "encoding_format": "float"}, fields.EMBEDDINGS)
 
 
-class _OpenCalls:
-    """Calls that no result has been given for yet, oldest first; found at once among any number (H15)."""
-
-    def __init__(self) -> None:
-        self._names: OrderedDict[str, str] = OrderedDict()
-        self._of_name: dict[str, OrderedDict[str, None]] = {}
-
-    def add(self, call_id: str, name: str) -> None:
-        """Another one; the last of those with the same id counts."""
-        if call_id in self._names:
-            self._remove(call_id)
-        self._names[call_id] = name
-        self._of_name.setdefault(name, OrderedDict())[call_id] = None
-
-    def take(self, call_id: JsonValue, name: JsonValue) -> str | None:
-        """The call a tool's result belongs to: by id, else the oldest one of its name, else the oldest."""
-        if call_id is None:
-            ids = (self._of_name.get(name) if isinstance(name, str) else None) or self._names
-            found = next(iter(ids), None)
-        else:
-            found = call_id if isinstance(call_id, str) and call_id in self._names else None
-        if found is not None:
-            self._remove(found)
-        return found
-
-    def _remove(self, call_id: str) -> None:
-        del self._of_name[self._names.pop(call_id)][call_id]
-
-
 def _messages(messages: Sequence[JsonValue], model: OfferedModel) -> list[JsonValue]:
     converted: list[JsonValue] = []
-    open_calls = _OpenCalls()
+    open_calls = OpenCalls()
     for message in messages:
         if not isinstance(message, dict):
             raise InvalidRequestError("A message is not an object.", "Correct the request.")
@@ -151,7 +123,7 @@ def _messages(messages: Sequence[JsonValue], model: OfferedModel) -> list[JsonVa
     return converted
 
 
-def _message(message: Mapping[str, JsonValue], open_calls: _OpenCalls, number: int) -> dict[str, JsonValue]:
+def _message(message: Mapping[str, JsonValue], open_calls: OpenCalls, number: int) -> dict[str, JsonValue]:
     role = _text(message.get("role"), "role").lower()
     content = _text(message.get("content"), "content")
     turned: dict[str, JsonValue] = {"role": role, "content": content}
@@ -176,7 +148,7 @@ def _parts(text: str, images: Sequence[JsonValue]) -> list[JsonValue]:
     return parts
 
 
-def _calls(calls: Sequence[JsonValue], open_calls: _OpenCalls, number: int) -> list[JsonValue]:
+def _calls(calls: Sequence[JsonValue], open_calls: OpenCalls, number: int) -> list[JsonValue]:
     turned: list[JsonValue] = []
     for place, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
@@ -192,12 +164,15 @@ def _calls(calls: Sequence[JsonValue], open_calls: _OpenCalls, number: int) -> l
     return turned
 
 
-def _answered_call(message: Mapping[str, JsonValue], open_calls: _OpenCalls) -> str:
+def _answered_call(message: Mapping[str, JsonValue], open_calls: OpenCalls) -> str:
     given = message.get("tool_call_id")
-    found = open_calls.take(given, message.get("tool_name") or message.get("name"))
-    if found is None:
+    if given is not None:
+        open_calls.take(as_text(given), None)
         return given if isinstance(given, str) else "call_0"
-    return found
+    name = as_text(message.get("tool_name") or message.get("name"))
+    # A name that nobody called is a slip: the oldest call is meant.
+    found = open_calls.take(None, name or None) or open_calls.take(None, None)
+    return "call_0" if found is None else found[0]
 
 
 def _format(wanted: JsonValue) -> JsonValue:

@@ -284,3 +284,16 @@ async def test_the_next_step_is_asked_when_a_server_knows_neither(
             assert answer.json()["stop_reason"] == "tool_use"
             assert [one.where for one in proxy_.last.tried] == [address(empty.url)]
             assert len(empty.heads) == 2
+
+
+async def test_lm_studios_own_chat_says_to_other_servers_only_what_they_know(
+    tmp_path: Path, servers: dict[Engine, Metronome]
+) -> None:
+    plain = Plan(id="plain").model_id()
+    async with proxied(tmp_path, servers[Engine.OPENAI], Engine.OPENAI, plain) as proxy:
+        body = {"model": "way", "input": "Hello", "min_p": 0.1, "temperature": 0.5}
+        answer = (await proxy.openai.post("/api/v1/chat", json=body)).json()
+        assert answer["output"][0]["content"].startswith("w1 w2")
+        sent = servers[Engine.OPENAI].last("plain").body
+        assert sent["temperature"] == 0.5 and not {"min_p", "return_progress"} & set(sent)
+        assert proxy.last.warning == "this server was not told: min_p"

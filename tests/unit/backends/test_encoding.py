@@ -1,12 +1,14 @@
 """Requests in each dialect: what is sent, under which name, what cannot be, and where the key goes."""
 
 import json
+import time
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from llama_runner.backends.base import Endpoint, Engine, WireRequest
+from llama_runner.backends.encoding import paired
 from llama_runner.backends.registry import connect
 from llama_runner.backends.request import (
     ChatRequest,
@@ -412,3 +414,15 @@ async def test_the_key_is_a_header_and_in_no_repr(engine: Engine) -> None:
     assert wire.headers["Authorization"] == "Bearer sk-secret"
     assert "secret" not in repr(wire)
     assert "secret" not in repr(Endpoint("http://h:1", engine, "sk-secret"))
+
+
+@pytest.mark.timing
+def test_tens_of_thousands_of_calls_are_paired_in_a_moment() -> None:
+    """H15: results in the other order took half a minute, in which nobody else was served."""
+    ids = [f"c{number}" for number in range(20_000)]
+    asked = [Message(Role.ASSISTANT, "", tool_calls=(ToolCall(one, "f", "{}"),)) for one in ids]
+    told = [Message(Role.TOOL, "x", tool_call_id=one) for one in reversed(ids)]
+    began_s = time.process_time()
+    found = paired((*asked, *told))
+    assert time.process_time() - began_s < 10
+    assert all(message.tool_name == "f" for message in found[len(ids) :])

@@ -13,9 +13,9 @@ from llama_runner.backends.request import Effort, ForcedTool, Role, ToolMode
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import InvalidRequestError, LlamaRunnerError, TruncatedError, UnsupportedError
 from llama_runner.proxy.answers import BodyThrough, SseThrough
-from llama_runner.proxy.bridge import BridgedWriter, is_needed
+from llama_runner.proxy.bridge import BridgedWriter, is_needed, not_told
 from llama_runner.proxy.calls import Call
-from llama_runner.proxy.chat_reading import chat_request
+from llama_runner.proxy.chat_reading import chat_request, unread
 from llama_runner.proxy.host import OfferedModel
 from llama_runner.proxy.openai_errors import engine_error, error_answer, error_document
 
@@ -125,6 +125,16 @@ def test_a_choice_of_tools_is_understood(said: Any, meant: Any) -> None:
 
 def test_a_limit_of_minus_one_is_none() -> None:
     assert chat_request({"model": "m", "max_tokens": -1}).options.max_tokens is None
+
+
+def test_what_no_backend_can_say_is_named() -> None:
+    """What says nothing new, or nothing about the answer, is not."""
+    asked: dict[str, Any] = {"model": "m", "n": 1, "logprobs": False, "user": "u", "return_progress": True}
+    assert unread(asked) == ()
+    more: dict[str, Any] = {"n": 2, "logit_bias": [[1, 2]], "seed": 1, "top_n_sigma": None}
+    assert unread({**asked, **more}) == ("n", "logit_bias")
+    assert not_told(("seed", "cache_prompt", "seed")) == "this server was not told: seed"
+    assert not_told(("cache_prompt",)) is None
 
 
 def test_a_picture_that_is_none_is_refused() -> None:

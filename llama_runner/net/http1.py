@@ -30,6 +30,7 @@ class HttpResponse:
         headers: By lower-case name; the last of a kind counts.
         is_success: The status is 2xx.
         done: The body is complete.
+        reusable: Another request may follow on the connection, as far as is known until now.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class HttpResponse:
         self.is_success = False
         self.headers: Mapping[str, str] = {}
         self.done = False
+        self.reusable = False
         self._rest = b""
         self._chunked = False
         # Bytes of the chunk, or of the body, that are still to come; None for a body without a length.
@@ -51,13 +53,17 @@ class HttpResponse:
             data, self._rest = self._rest + data, b""
         if self.status is None:
             data = self._head(data)
-        if self.status is None or self.done:
+        if self.status is None:
+            return b""
+        if self.done:
+            self.reusable = self.reusable and not data
             return b""
         if self._chunked:
             return self._chunks(data)
         if self._left is None:
             return data
         body = data[: self._left]
+        self.reusable = self.reusable and len(data) <= self._left
         self._left -= len(body)
         self.done = self._left == 0
         return body
@@ -98,6 +104,9 @@ class HttpResponse:
             headers[name] = header[2].decode("latin-1")
         self.status, self.headers, self.is_success = status, headers, status < 300
         self._find_length(status, headers)
+        says_when_it_ends = self._chunked or self._left is not None
+        says_nothing_else = headers.get("connection", "keep-alive").lower() == "keep-alive"
+        self.reusable = says_when_it_ends and says_nothing_else and lines[0].startswith(b"HTTP/1.1")
 
     def _find_length(self, status: int, headers: Mapping[str, str]) -> None:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
@@ -131,6 +140,7 @@ class HttpResponse:
             else:
                 self._rest = data[at:]
                 break
+        self.reusable = self.reusable and (at == len(data) or not self.done)
         return body[0] if len(body) == 1 else b"".join(body)
 
     def _past_mark(self, data: bytes, at: int) -> int | None:

@@ -5,6 +5,7 @@ switch and some forty calls per read, which a thousand streams pay for with the 
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +21,7 @@ from llama_runner.net.errors import MAX_ERROR_BODY_BYTES
 from llama_runner.net.http1 import HttpFormatError, HttpResponse
 from llama_runner.net.stream import WireLike
 
-_FORBIDDEN: Final = frozenset("\r\n\0")
+_FORBIDDEN: Final = re.compile("[\r\n\0]")
 
 
 class PlainExchange(asyncio.Protocol):
@@ -34,6 +35,7 @@ class PlainExchange(asyncio.Protocol):
     Args:
         keep: Takes the stamp and the bytes of every read of the body.
         max_bytes: The most a body may have.
+        one_only: No other request follows on its connection.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class PlainExchange(asyncio.Protocol):
         now_ns: Callable[[], int],
         keep: Callable[[tuple[int, bytes]], None],
         max_bytes: int,
+        one_only: bool = True,
     ) -> None:
         self.t_send_ns: int | None = None
         self.t_headers_ns: int | None = None
@@ -50,7 +53,7 @@ class PlainExchange(asyncio.Protocol):
         self.error_body = b""
         self.ended = asyncio.get_running_loop().create_future()
         self._url = wire.url
-        self._request = request_bytes(wire)
+        self._request = request_bytes(wire, one_only=one_only)
         self._now_ns = now_ns
         self._keep = keep
         self._bytes_left = max_bytes
@@ -61,8 +64,18 @@ class PlainExchange(asyncio.Protocol):
         """The response's head arrived."""
         return self.response.status is not None
 
+    @property
+    def unanswered(self) -> bool:
+        """It ended before anything of a response arrived."""
+        return self.ended.done() and not self.answering
+
+    @property
+    def reusable(self) -> bool:
+        """The response is complete, and another request may follow on its connection."""
+        return self.ended.done() and self.response.done and self.response.reusable
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send at once."""
+        """Send at once; on a connection that is there already, too."""
         self.t_send_ns = self._now_ns()
         # Not an instance check: uvloop's transports are no subclasses of asyncio's.
         self._transport = transport  # type: ignore[assignment]
@@ -163,8 +176,12 @@ async def _connect(exchange: PlainExchange, url: str, resolver: AbstractResolver
     raise OSError(None, "the name has no address")
 
 
-def request_bytes(wire: WireLike) -> bytes:
-    """The whole request. Raises ValueError for a header that would end before its end."""
+def request_bytes(wire: WireLike, *, one_only: bool = True) -> bytes:
+    """The whole request. Raises ValueError for a header that would end before its end.
+
+    Args:
+        one_only: Have the server close the connection afterwards.
+    """
     parts = urlsplit(wire.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {
@@ -173,9 +190,9 @@ def request_bytes(wire: WireLike) -> bytes:
         "Accept-Encoding": "identity",
         **wire.headers,
         "Content-Length": str(len(wire.body)),
-        "Connection": "close",
+        **({"Connection": "close"} if one_only else {}),
     }
-    if any(_FORBIDDEN & set(text) for text in (*headers, *headers.values(), target)):
+    if _FORBIDDEN.search("".join((*headers, *headers.values(), target))):
         raise ValueError("a header of the request has a line end in it")
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{wire.method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + wire.body

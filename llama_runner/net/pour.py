@@ -16,6 +16,7 @@ from llama_runner.core.errors import LlamaRunnerError, ProtocolError, Unreachabl
 from llama_runner.net.addresses import host_of, port_of, scope_of
 from llama_runner.net.client import Timeouts
 from llama_runner.net.errors import MAX_ERROR_BODY_BYTES, TRANSPORT_ERRORS, transport_error
+from llama_runner.net.kept import Address, KeptConnections
 from llama_runner.net.lines import DEFAULT_CAPS
 from llama_runner.net.plain import PlainExchange
 from llama_runner.net.stream import OpenAnswer, WireLike, open_answer, refuse_compressed
@@ -57,14 +58,19 @@ class Pouring(Protocol):
 
 
 @asynccontextmanager
-async def open_pouring(client: httpx.AsyncClient, wire: WireLike, clock: Clock) -> AsyncIterator[Pouring]:
-    """Send `wire` and wait for the answer's beginning; leaving closes the connection.
+async def open_pouring(
+    client: httpx.AsyncClient, wire: WireLike, clock: Clock, kept: KeptConnections
+) -> AsyncIterator[Pouring]:
+    """Send `wire` and wait for the answer's beginning; leaving before its end closes the connection.
+
+    Args:
+        kept: Connections to use again, and where those go that can be.
 
     Raises:
         ServerError: No answer; an UnreachableError tells whether the request went out.
         ProtocolError: The answer is compressed although it was asked not to be (D6).
     """
-    opened = _plain(wire, clock) if _is_next_door(wire.url) else _read(client, wire, clock)
+    opened = _plain(wire, clock, kept) if _is_next_door(wire.url) else _read(client, wire, clock)
     async with opened as answer:
         refuse_compressed(answer.headers.get("content-encoding"), wire.url)
         yield answer
@@ -110,7 +116,7 @@ class _Plain:
         self._url = wire.url
         self._clock = clock
         self.exchange = PlainExchange(
-            wire, now_ns=clock.now_ns, keep=self._came, max_bytes=DEFAULT_CAPS.stream
+            wire, now_ns=clock.now_ns, keep=self._came, max_bytes=DEFAULT_CAPS.stream, one_only=False
         )
         self.exchange.ended.add_done_callback(self._ended)
         self._held: list[bytes] = []
@@ -205,21 +211,61 @@ class _Plain:
 
 
 @asynccontextmanager
-async def _plain(wire: WireLike, clock: Clock) -> AsyncIterator[Pouring]:
-    answer = _Plain(wire, clock)
-    host, port = host_of(wire.url), port_of(wire.url)
+async def _plain(wire: WireLike, clock: Clock, kept: KeptConnections) -> AsyncIterator[Pouring]:
+    address = (host_of(wire.url), port_of(wire.url))
+    answer, transport = await _begun(wire, clock, address, kept)
+    try:
+        yield answer
+    finally:
+        if answer.exchange.reusable:
+            kept.keep(address, transport)
+        else:
+            transport.abort()
+
+
+async def _begun(
+    wire: WireLike, clock: Clock, address: Address, kept: KeptConnections
+) -> tuple[_Plain, asyncio.Transport]:
+    """An answer whose first bytes are there, over a connection that is there already where that works."""
+    answer, transport, lost = _Plain(wire, clock), kept.take(address), None
+    if transport is not None:
+        transport.set_protocol(answer.exchange)
+        answer.exchange.connection_made(transport)
+        try:
+            await _begin(answer, transport)
+        except UnreachableError as error:
+            if not answer.exchange.unanswered:
+                raise
+            # The server may have closed it just before it was asked: a new connection tells.
+            lost, answer = error, _Plain(wire, clock)
+        else:
+            return answer, transport
+    try:
+        transport = await _connected(wire, answer.exchange, address)
+    except UnreachableError:
+        # Nobody is there any more: then it was this request that the server did not survive.
+        if lost is not None:
+            raise lost from None
+        raise
+    await _begin(answer, transport)
+    return answer, transport
+
+
+async def _connected(wire: WireLike, exchange: PlainExchange, address: Address) -> asyncio.Transport:
     try:
         async with asyncio.timeout(_LIMITS.connect_s):
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                lambda: answer.exchange, host, port
-            )
+            transport, _ = await asyncio.get_running_loop().create_connection(lambda: exchange, *address)
     except TRANSPORT_ERRORS as error:
         unreachable = transport_error(wire.url, error)
         if isinstance(unreachable, UnreachableError):
             unreachable.never_sent = True
         raise unreachable from error
+    return transport
+
+
+async def _begin(answer: _Plain, transport: asyncio.Transport) -> None:
     try:
         await answer.begin()
-        yield answer
-    finally:
+    except BaseException:
         transport.abort()
+        raise

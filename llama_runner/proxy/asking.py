@@ -86,7 +86,7 @@ async def ask(one: Asking, step: Step, *, last: bool, limit_s: float | None = No
                 while True:
                     asked_ns = shared.clock.now_ns()
                     wire = _prepared(one, step, upstream)
-                    async with open_pouring(shared.http, wire, shared.clock) as answer:
+                    async with open_pouring(shared.http, wire, shared.clock, shared.kept) as answer:
                         record.upstream_s = (record.upstream_s or 0.0) + seconds(
                             answer.t_headers_ns, asked_ns
                         )

@@ -9,6 +9,7 @@ from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.core.jsonio import JsonValue, parse_json
 from llama_runner.core.settings import ProxySettings
+from llama_runner.net.kept import KeptConnections
 from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
@@ -65,6 +66,7 @@ class Relays:
     Attributes:
         settings: As they are now.
         breakers: Which known servers are passed over for now.
+        kept: Connections to servers next door; to be closed at the end.
         prompts: Where prompts and answers go while the settings want them logged.
     """
 
@@ -75,4 +77,5 @@ class Relays:
     requests: RequestLog
     settings: Callable[[], ProxySettings] = ProxySettings
     breakers: Breakers = field(default_factory=Breakers)
+    kept: KeptConnections = field(default_factory=KeptConnections)
     prompts: PromptLog | None = None

@@ -80,6 +80,7 @@ class Proxies:
             breakers=self.host.breakers,
             prompts=prompts,
         )
+        self._kept = shared.kept
         self._state = state
         self._doors = Doors(
             dialects(shared),
@@ -99,6 +100,7 @@ class Proxies:
     async def __aexit__(self, *_: object) -> None:
         await self._doors.close()
         await self._tasks.close()
+        self._kept.close()
 
     async def follow(self, again: bool = False) -> None:
         """Open, move and close what is not as it is wanted now.

@@ -118,6 +118,7 @@ async def serve(url: str, models: Sequence[str]) -> None:
         await asyncio.to_thread(sys.stdin.read)
         for server in servers:
             server.stop()
+        relays.kept.close()
 
 
 async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[Plan]) -> Figure:

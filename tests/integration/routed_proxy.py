@@ -128,6 +128,7 @@ async def routed_proxy(folder: Path, *servers: ServerRecord, **proxy: Any) -> As
                 yield RoutedProxy(openai, ollama, host, requests, clock, shared.admission)
         finally:
             prompts.close()
+            shared.kept.close()
             await tasks.close()
             await manager.close()
 

@@ -109,7 +109,8 @@ async def door(
     host, admission, requests = Host(url), Admission(clock=clock, max_in_flight=in_flight), RequestLog()
     host.loaded.set()
     async with open_http() as http, asyncio.TaskGroup() as group:
-        spoken = dialects(Relays(host, http, clock, admission, requests))[ollama]
+        relays = Relays(host, http, clock, admission, requests)
+        spoken = dialects(relays)[ollama]
         gate = RequestGate(
             spoken.app, allowed_hosts=lambda: loopback_hosts(port), token=None, spelling=spoken.spelling
         )
@@ -119,6 +120,7 @@ async def door(
             yield Door(port, server, gate, host, admission, requests)
         finally:
             server.stop()
+            relays.kept.close()
 
 
 async def chunks(reader: asyncio.StreamReader, count: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from types import MappingProxyType
 
 import pytest
@@ -16,6 +16,7 @@ from llama_runner.core.errors import (
 )
 from llama_runner.net import pour
 from llama_runner.net.client import Timeouts, open_http
+from llama_runner.net.kept import KeptConnections
 from llama_runner.net.lines import StreamCaps
 from llama_runner.net.ports import pick_free_port
 from llama_runner.net.pour import Pouring, open_pouring
@@ -43,8 +44,9 @@ def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @asynccontextmanager
 async def poured(url: str) -> AsyncIterator[Pouring]:
-    async with open_http() as http, open_pouring(http, _Wire(url), SystemClock()) as answer:
-        yield answer
+    with closing(KeptConnections()) as kept:
+        async with open_http() as http, open_pouring(http, _Wire(url), SystemClock(), kept) as answer:
+            yield answer
 
 
 async def nothing() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from starlette.types import Message
@@ -65,7 +65,8 @@ async def test_an_engines_refusal_after_a_long_load_is_an_event_of_the_stream(
     async with open_http() as http:
         shared = Relays(host, http, clock, Admission(clock=clock), RequestLog())
         call = await OpenAIFace(shared).call(CHAT, {"messages": [], "stream": True})
-        await relay.Relay(shared, call, "/v1/chat/completions")({}, receive, send)
+        with closing(shared.kept):
+            await relay.Relay(shared, call, "/v1/chat/completions")({}, receive, send)
     start, *bodies = sent
     assert start["status"] == 200
     whole = b"".join(message["body"] for message in bodies)

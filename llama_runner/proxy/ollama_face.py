@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from llama_runner.backends.base import Engine, StreamDecoder
 from llama_runner.backends.openai_decoder import OpenAIDecoder
+from llama_runner.backends.values import as_count
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import InvalidRequestError, NotFoundError
 from llama_runner.core.jsonio import JsonValue, dump_json
@@ -38,6 +39,7 @@ from llama_runner.proxy.ollama_answers import (
     unspoken,
 )
 from llama_runner.proxy.ollama_errors import engine_error, error_answer, error_document
+from llama_runner.proxy.ollama_logprobs import WithLogprobs
 from llama_runner.proxy.ollama_models import running_entry, shown, tag
 from llama_runner.proxy.openai_face import CHAT, COMPLETION, EMBEDDINGS
 from llama_runner.proxy.records import RequestRecord
@@ -240,8 +242,11 @@ class OllamaFace:
         streamed = wants_stream(document, default=True)
         shared, began_ns = self._shared, self._shared.clock.now_ns()
 
+        top = document.get("top_logprobs")
+        wants_logprobs = "logprobs" in body
+
         def writer(record: RequestRecord) -> AnswerWriter:
-            return OllamaWriter(
+            lines = OllamaWriter(
                 _DECODERS[path](model.id),
                 kind=kind,
                 name=_asked_name(document),
@@ -250,6 +255,7 @@ class OllamaFace:
                 since=lambda: seconds(shared.clock.now_ns(), began_ns),
                 clock=shared.clock,
             )
+            return WithLogprobs(lines, as_count(top) or 0) if wants_logprobs else lines
 
         # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
         usage: JsonValue = {"include_usage": True}

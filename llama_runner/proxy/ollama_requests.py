@@ -58,7 +58,11 @@ def generate_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dic
 
 def raw_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str, JsonValue]:
     """`/api/generate` with `raw`: the prompt as it is, no template."""
-    return {"prompt": _text(document.get("prompt"), "prompt")} | common_body(document, model, thinking=False)
+    body = common_body(document, model, thinking=False)
+    if "logprobs" in body:
+        # Here one number says both.
+        body["logprobs"] = body.pop("top_logprobs")
+    return {"prompt": _text(document.get("prompt"), "prompt")} | body
 
 
 def suffix_body(document: Mapping[str, JsonValue], model: OfferedModel) -> dict[str, JsonValue]:
@@ -79,6 +83,8 @@ def common_body(
     if document.get("logprobs") is True:
         asked: dict[str, JsonValue] = {"logprobs": True, "top_logprobs": document.get("top_logprobs")}
         body |= fields.allowed(asked, fields.CHAT)
+        # Asked for no others, the engine says nothing of the token itself either.
+        body["top_logprobs"] = body.get("top_logprobs") or 1
     return body
 
 

@@ -174,6 +174,25 @@ def test_ollama_generates(oll: ollama.Client, raw: bool) -> None:
     assert answer.response and answer.eval_count == 4
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("top", [0, 2])
+def test_ollama_says_how_sure_the_model_was(oll: ollama.Client, streamed: bool, top: int) -> None:
+    """Each token stands with its text; the chosen one is the most likely, as the sampling is greedy."""
+    options = {"num_predict": 4, "temperature": 0}
+    more: Any = {"logprobs": True, "top_logprobs": top, "options": options}
+    client: Any = oll
+    chats = client.chat(MODEL, ASK, stream=streamed, **more)
+    raws = client.generate(MODEL, "The sky is", raw=True, stream=streamed, **more)
+    for found, key in ((chats, "message"), (raws, "response")):
+        parts = list(found) if streamed else [found]
+        told = [one for part in parts for one in part.logprobs or ()]
+        said = "".join(part.message.content if key == "message" else part.response for part in parts)
+        assert len(told) == 4 and "".join(one.token for one in told) == said
+        assert all(one.logprob <= 0 and len(one.top_logprobs or ()) == top for one in told)
+        assert top == 0 or all(one.top_logprobs[0].token == one.token for one in told)
+        assert not streamed or sum(bool(part.logprobs) for part in parts) >= 4
+
+
 def test_ollama_errors_are_texts(oll: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as missing:
         oll.chat(model="nope", messages=ASK)

@@ -238,7 +238,7 @@ async def _models(window: "MainWindow", camera: Camera) -> None:
     tab = window.findChild(ModelsTab)
     assert tab is not None
     about = tab.findChild(QTabWidget)
-    pages = next(bar for bar in tab.findChildren(QTabBar) if bar.count() == 3 and bar.tabText(0) == "Library")
+    pages = next(bar for bar in tab.findChildren(QTabBar) if bar.tabText(0) == "Library")
     assert about is not None
     about.setCurrentIndex(2)
     await camera.take("models-output")

@@ -313,7 +313,7 @@ def test_everything_has_a_name_and_is_reached_by_the_tab_key(two_models: Path) -
             tab = await opened(on)
             assert [w for w in controls(tab) if not (w.accessibleName() or word_on(w))] == []
             tab.activateWindow()
-            for page in ("Details", "Output", "Options", "Serve"):
+            for page in ("Details", "Output", "Options", "Serve", "Engines"):
                 go_to(tab, page)
                 unreached = reachable(tab) - walked(next(iter(reachable(tab))), 3 * len(reachable(tab)))
                 assert [w.accessibleName() for w in unreached] == [], page

@@ -1,4 +1,4 @@
-"""Models: the files found here, loading and unloading them, who else may use them, and what those asked."""
+"""Models: the files found here, loading and unloading them, who else may use them, and what runs them."""
 
 import sys
 from pathlib import PurePath
@@ -11,6 +11,7 @@ from llama_runner.control.values import EngineInfo
 from llama_runner.core.errors import LlamaRunnerError
 from llama_runner.ui.async_slots import async_slot_once
 from llama_runner.ui.tabs import Severity, Shell
+from llama_runner.ui.tabs.models_engines import EnginesView
 from llama_runner.ui.tabs.models_library import Library
 from llama_runner.ui.tabs.models_requests import RequestsView
 from llama_runner.ui.tabs.models_serve import ServePage
@@ -29,29 +30,32 @@ ASK_MS: Final = 1000
 
 
 class ModelsTab(QWidget):
-    """Three pages: the library, serving it to other programs, and what those asked for."""
+    """Four pages: the library, serving it to other programs, what those asked for, and the engines."""
 
     def __init__(self, workspace: "Workspace", shell: Shell) -> None:
         super().__init__()
         self._workspace, self._shell = workspace, shell
         self._listed = False
         self._link_state: LinkState | None = LinkState.CONNECTED
+        self._known_engines: tuple[EngineInfo, ...] = ()
         self._engine = NameLabel(muted=True)
         self._engine.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._engine.setAccessibleName(self.tr("Engine in use"))
         self._library = Library(workspace, shell)
         self._serve = ServePage(workspace, shell)
         self._requests = RequestsView(shell.theme)
+        self._engines = EnginesView(workspace, shell)
         self._states = StateStack(shell.theme, self._library, icon="mdi6.cube-outline")
         self._lay_out()
         self._library.list_wanted.connect(self._list)
+        self._engines.arrived.connect(self._show_engines)
         self._states.show_loading(self.tr("Looking for model files"))
         self._poller = Poller(self, self._read, interval_ms=LOOK_MS)
         self._asker = Poller(self, self._ask, interval_ms=ASK_MS)
 
     def _lay_out(self) -> None:
         self._bar = QTabBar()
-        self._bar.setAccessibleName(self.tr("Library, serving or requests"))
+        self._bar.setAccessibleName(self.tr("Library, serving, requests or engines"))
         self._bar.setDrawBase(False)
         self._bar.setExpanding(False)
         self._pages = QStackedWidget()
@@ -59,6 +63,7 @@ class ModelsTab(QWidget):
             (self.tr("Library"), self._states),
             (self.tr("Serve to other programs"), self._serve),
             (self.tr("Requests"), self._requests),
+            (self.tr("Engines"), self._engines),
         ):
             self._bar.addTab(title)
             self._pages.addWidget(page)
@@ -127,13 +132,14 @@ class ModelsTab(QWidget):
             return
         finally:
             self._library.set_busy(False)
-        self._show_engine(next((one for one in engines if one.used), engines[0]))
+        self._engines.show_engines(engines)
+        self._show_engines(engines)
         for problem in found.problems:
             self._shell.notify(problem, severity=Severity.WARNING)
         if found.models:
             self._show_content()
             self._library.show_instances(self._workspace.service.snapshot.instances)
-            self._library.show_found(found.models, engines)
+            self._library.show_found(found.models)
         else:
             self._show_empty()
 
@@ -158,6 +164,13 @@ class ModelsTab(QWidget):
             (self.tr("Look again"), self._list),
             (self.tr("Settings"), self._shell.open_settings),
         )
+
+    def _show_engines(self, engines: tuple[EngineInfo, ...]) -> None:
+        # Told anew, an engine that does not work would be one more notice of the same.
+        if engines != self._known_engines:
+            self._known_engines = engines
+            self._library.show_engines(engines)
+            self._show_engine(next((one for one in engines if one.used), engines[0]))
 
     def _show_engine(self, engine: EngineInfo) -> None:
         if engine.problem is not None:

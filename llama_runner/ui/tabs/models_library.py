@@ -141,10 +141,13 @@ class Library(QWidget):
         """While files are being looked for."""
         self._refresh.setEnabled(not busy)
 
-    def show_found(self, files: Sequence[ServedModel], engines: Sequence[EngineInfo]) -> None:
-        """These were found, and these can run them."""
-        self._files = tuple(files)
+    def show_engines(self, engines: Sequence[EngineInfo]) -> None:
+        """These can run them."""
         self._card.show_engines(engines)
+
+    def show_found(self, files: Sequence[ServedModel]) -> None:
+        """These were found."""
+        self._files = tuple(files)
         self._show_rows()
         if self.table.current is None and self._files:
             loaded = {one.model for one in self._instances if one.state in RUNNING}

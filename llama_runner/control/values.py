@@ -95,7 +95,7 @@ class ServedModel:
         size_bytes: All its parts together.
         context_length: The most tokens it was trained for.
         problem: Why it cannot be loaded; None when nothing is wrong.
-        capabilities: completion or embedding, tools, thinking, vision, audio, rerank.
+        capabilities: completion or embedding, tools, thinking, insert, vision, audio, rerank.
         base_name: Of its family; `base_model` is what it was made from.
         parts: Files it consists of.
         template_sha256: Of its chat template; `template_changed` when this file had another one before.

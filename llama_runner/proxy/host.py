@@ -43,7 +43,7 @@ class OfferedModel:
         modified_s: When its file changed, seconds since 1970.
         trained_context: The most tokens it was trained for.
         running_context: Tokens one request can use now, None while it is not loaded.
-        capabilities: In Ollama's words: completion, tools, thinking, embedding.
+        capabilities: In Ollama's words: completion, tools, thinking, insert, vision, audio, embedding.
         idle_unload_s: When it leaves the memory, counted from its last request; None for never.
         steps: What answers for it, in the order tried until one begins to answer; empty for itself.
     """

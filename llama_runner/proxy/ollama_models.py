@@ -60,13 +60,28 @@ def shown(model: OfferedModel, basename: str) -> dict[str, JsonValue]:
     """The answer of `/api/show`."""
     return {
         "modelfile": f"FROM {model.id}\n",
-        "parameters": "",
-        "template": "",
+        "parameters": _parameters(model),
+        "template": _template(model),
         "details": details(model),
         "model_info": model_info(model, basename),
         "capabilities": list(model.capabilities),
         "modified_at": rfc3339(model.modified_s),
     }
+
+
+def _parameters(model: OfferedModel) -> str:
+    """Text as Ollama has it, names padded to 30 columns: the context that requests have now."""
+    return f"{'num_ctx':<30} {model.running_context}" if model.running_context else ""
+
+
+def _template(model: OfferedModel) -> str:
+    """Only which fields of a request count: the real one is of another kind, and the engine's business.
+
+    Some clients look for the suffix in it before they ask for text in the middle.
+    """
+    if "completion" not in model.capabilities:
+        return ""
+    return "{{ .Prompt }}{{ .Suffix }}" if "insert" in model.capabilities else "{{ .Prompt }}"
 
 
 def model_info(model: OfferedModel, basename: str) -> dict[str, JsonValue]:

@@ -52,8 +52,8 @@ class GgufHeader:
         split_count: Files this model consists of, None when it is whole.
         parameter_count: Weights in this file.
         context_bytes_per_token: Memory that one token of context takes, as 16-bit floats.
-        capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking;
-            rerank; of a projector what it adds to its model: vision, audio.
+        capabilities: In Ollama's words, inferred as Ollama does: completion or embedding, tools, thinking,
+            insert; rerank; of a projector what it adds to its model: vision, audio.
         base_name: Of the family, such as "Llama-3.2"; `size_label` follows it in most names.
         expert_bytes: Of the experts that a token chooses among; they may stay in main memory.
         base_model: What it was made from, by name; of an adapter the model it goes with.
@@ -259,7 +259,13 @@ def _capabilities(keys: Keys, architecture: str | None) -> tuple[str, ...]:
     pooling = keys.values.get(f"{architecture}.pooling_type")
     if pooling is not None:
         return ("embedding", "rerank") if pooling == _POOLING_RANK else ("embedding",)
-    return ("completion", *keys.template_offers)
+    return ("completion", *keys.template_offers, *(("insert",) if _fills_in(keys.values) else ()))
+
+
+def _fills_in(values: Mapping[str, Scalar]) -> bool:
+    """Whether it has the three tokens that text in the middle is asked for with, by newer or older names."""
+    newer, older = ("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle")
+    return any(all(f"tokenizer.ggml.{name}_token_id" in values for name in names) for names in (newer, older))
 
 
 def _senses(values: Mapping[str, Scalar]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_KEPT: Final = 20_000
 # Counts up when the reader finds more, or anything else, in a header.
-FILE_VERSION: Final = 2
+FILE_VERSION: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ def test_zed_with_lm_studio(openai: Api) -> None:
 def test_continue_with_ollama(ollama: Api) -> None:
     shown = ollama.post("/api/show", json={"name": CODER}).json()
     # It looks through both with regular expressions.
-    assert isinstance(shown["parameters"], str) and isinstance(shown["template"], str)
+    assert re.search(r"^num_ctx\s+2048$", shown["parameters"], re.MULTILINE)
+    assert ".Suffix" in shown["template"] and "insert" in shown["capabilities"]
     options = {"num_ctx": 8192, "stop": ["```"], **SHORT}
     chat = {"model": CODER, "messages": ASK, "options": options, "keep_alive": 1800, "think": False}
     chat_lines(ollama.post("/api/chat", json={**chat, "stream": True}))

@@ -56,6 +56,7 @@ def abilities_text(line: ModelLine) -> str:
         "embedding": _tr("embeddings"),
         "tools": _tr("tools"),
         "thinking": _tr("thinking"),
+        "insert": _tr("filling in"),
         "vision": _tr("images"),
         "audio": _tr("audio"),
         "rerank": _tr("ranking"),

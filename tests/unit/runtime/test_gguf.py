@@ -326,6 +326,9 @@ def test_what_a_header_says_of_its_origin_is_read(tmp_path: Path) -> None:
     assert (found.license, found.base_model) == ("apache-2.0", "Tiny Base")
 
 
+FIM = ("pre", "suf", "mid")
+
+
 @pytest.mark.parametrize(
     ("keys", "capabilities"),
     [
@@ -335,6 +338,12 @@ def test_what_a_header_says_of_its_origin_is_read(tmp_path: Path) -> None:
         (
             [key("tokenizer.chat_template", STRING, "{% if tools %}<think></think>")],
             ("completion", "tools", "thinking"),
+        ),
+        ([key(f"tokenizer.ggml.fim_{part}_token_id", U32, 7) for part in FIM], ("completion", "insert")),
+        ([key(f"tokenizer.ggml.fim_{part}_token_id", U32, 7) for part in FIM[:2]], ("completion",)),
+        (
+            [key(f"tokenizer.ggml.{part}_token_id", U32, 7) for part in ("prefix", "suffix", "middle")],
+            ("completion", "insert"),
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -136,6 +137,7 @@ def looks_private(url: str) -> bool:
     return host.endswith((".local", ".lan", ".home.arpa", ".internal")) or scope_of(host) == "private"
 
 
+@lru_cache(maxsize=1024)
 def scope_of(host: str) -> str:
     """ "loopback", "private" or "public" for an IP address; "name" for anything else."""
     try:

@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -87,7 +88,7 @@ class RequestRecord:
             "attempts": str(len(self.tried) + 1) if self.tried else None,
             "warning": self.warning,
         }
-        told = (f"{name}={quote(value, safe=_PLAIN)}" for name, value in facts.items() if value)
+        told = (f"{name}={_quoted(value)}" for name, value in facts.items() if value)
         return "; ".join((__version__, *told))
 
     def server_timing(self) -> str:
@@ -95,6 +96,11 @@ class RequestRecord:
         steps = {"queue": self.queue_s, "load": self.load_s, "upstream": self.upstream_s}
         known = {name: value for name, value in steps.items() if value is not None}
         return ", ".join(f"{name};dur={value * 1e3:.1f}" for name, value in known.items())
+
+
+@lru_cache(maxsize=256)
+def _quoted(value: str) -> str:
+    return quote(value, safe=_PLAIN)
 
 
 class RequestLog:

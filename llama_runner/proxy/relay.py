@@ -104,16 +104,26 @@ def _first(errors: BaseExceptionGroup[Any]) -> LlamaRunnerError:
     return found
 
 
+class _ClientLeftError(Exception):
+    """Ends what nobody waits for any more."""
+
+
 async def _unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
     """Run `work` until it ends or the client is gone, whichever is first. True when the client left."""
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(work, name="relay")
-        watching = group.create_task(client_gone(receive), name="watch client")
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        left = not working.done()
-        working.cancel()
-        watching.cancel()
+    left = False
+    try:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(_watch(receive), name="watch client")
+            await work
+            watching.cancel()
+    except* _ClientLeftError:
+        left = True
     return left
+
+
+async def _watch(receive: Receive) -> None:
+    await client_gone(receive)
+    raise _ClientLeftError
 
 
 async def client_gone(receive: Receive) -> None:

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Final, TypeAlias
 
-from pydantic_core import from_json
+import msgspec
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -17,14 +17,19 @@ MAX_DEPTH: Final = 64
 INT_MAX: Final = 2**63 - 1
 INT_MIN: Final = -(2**63)
 
-# What in a text needs repair: escaped or raw controls, surrogates.
-_BAD_TEXT: Final = re.compile(rb"\\u00[01789]|\\u[dD][89a-fA-F]|\x7f|\xc2[\x80-\x9f]|\\b")
-# Integers beyond 64 bits and numbers beyond floats, where a number can begin: ids are full of both.
-_BAD_NUMBER: Final = re.compile(rb"(?:^|[:,\[\s])-?(?:\d{19}|[\d.]+[eE]\+?\d{3}|NaN|Infinity)")
+# What in a text needs repair: escaped or raw controls. Lone surrogates are refused by the quick decoder.
+# One pattern each: those that begin with fixed bytes are searched for ten times as fast as either of two.
+_ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01789]")
+_RAW_CONTROL: Final = re.compile(rb"\xc2[\x80-\x9f]")
+# Integers beyond 64 bits, where a number can begin: ids and pictures are full of digits too.
+_LONG_NUMBER: Final = re.compile(rb"(?:^|[:,\[\s])-?\d{19}")
 # Turns every digit into 0, to find the same quickly: a search for a fixed string costs a fifth of a pattern.
-_DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_NINETEEN_DIGITS: Final = b"0" * 19
 # White space among the controls stays: tab, line ends, VT, FF, NEL (S3).
 _BAD_CHARACTERS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_DECODE: Final = msgspec.json.Decoder().decode
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 
 class JsonRejected(ValueError):
@@ -51,12 +56,15 @@ def parse_json(
     if len(data) > max_bytes:
         raise JsonRejected(f"it is longer than {max_bytes} bytes")
     try:
-        # By default it also keeps short texts, for the whole process: prompts among them.
-        value: JsonValue = from_json(data, cache_strings="keys")
-    except ValueError:
-        # Refuses more than JSON does (surrogates, nesting), and gives no reason that a person could use.
-        value = _loads(data)
-    if data.count(b"[") + data.count(b"{") > max_depth or _needs_scrubbing(data):
+        # Refuses what is not UTF-8, lone surrogates, NaN, infinities and numbers beyond floats.
+        value: JsonValue = _DECODE(data)
+        long_number = _has_long_number(data)
+    except (ValueError, RecursionError):
+        value, long_number = None, True
+    if long_number:
+        # Takes all that Python can hold, and says what is wrong in words that a person could use.
+        return _scrub(_loads(data), max_depth, allow_nonfinite)
+    if _has_controls(data) or _is_deeper(value, max_depth, data):
         return _scrub(value, max_depth, allow_nonfinite)
     return value
 
@@ -75,13 +83,33 @@ def _loads(data: bytes) -> JsonValue:
     return value
 
 
-def _needs_scrubbing(data: bytes) -> bool:
-    """Whether `data` has anything that `_scrub` may change. Most documents have nothing, and skip it."""
-    if (b"\\" in data or b"\x7f" in data or not data.isascii()) and _BAD_TEXT.search(data):
+def _has_long_number(data: bytes) -> bool:
+    return _NINETEEN_DIGITS in data.translate(_DIGITS) and _LONG_NUMBER.search(data) is not None
+
+
+def _has_controls(data: bytes) -> bool:
+    """Whether a text in `data` may hold a character that `scrub_text` changes."""
+    if b"\x7f" in data or (b"\xc2" in data and _RAW_CONTROL.search(data)):
         return True
-    zeros = data.translate(_DIGITS, b"+")
-    suspect = b"e000" in zeros or b"0000000000000000000" in zeros or b"NaN" in data or b"Infinity" in data
-    return suspect and _BAD_NUMBER.search(data) is not None
+    return b"\\" in data and (b"\\b" in data or _ESCAPED_CONTROL.search(data) is not None)
+
+
+def _is_deeper(value: JsonValue, max_depth: int, data: bytes) -> bool:
+    """Whether lists and objects are nested deeper. Most documents have not even so many of them."""
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return False
+    level = [value]
+    for _ in range(max_depth):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer if isinstance(outer, list) else outer.values())
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _encoding(data: bytes, error: UnicodeDecodeError) -> str:
@@ -130,6 +158,14 @@ def dump_json(value: JsonValue, *, indent: int | None = None) -> bytes:
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
     # Characters that did not come through parse_json may hold surrogates: never fail on them here.
     return (text + ("\n" if indent else "")).encode("utf-8", errors="backslashreplace")
+
+
+def dump_compact(value: JsonValue) -> bytes:
+    """The same without spaces, for programs: megabytes in a tenth of the time."""
+    try:
+        return _ENCODE(value)
+    except (UnicodeEncodeError, TypeError):
+        return dump_json(value)
 
 
 def _finite(value: JsonValue) -> JsonValue:

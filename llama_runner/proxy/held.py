@@ -9,7 +9,7 @@ from typing import Final
 
 from llama_runner.backends.encoding import json_held
 from llama_runner.backends.values import as_list, as_object
-from llama_runner.core.jsonio import JsonValue, dump_json, parse_json
+from llama_runner.core.jsonio import JsonValue, dump_compact, parse_json
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
 
 # A body with neither goes on unread. A quote in somebody's text stands behind a backslash: no field.
@@ -21,7 +21,7 @@ def held(body: bytes) -> bytes:
     if _CONCERNED.search(body) is None:
         return body
     document = parse_json(body, max_bytes=2 * MAX_BODY_BYTES, allow_nonfinite=True)
-    return dump_json({**json_held(_chosen(document))}) if isinstance(document, dict) else body
+    return dump_compact({**json_held(_chosen(document))}) if isinstance(document, dict) else body
 
 
 def _chosen(document: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

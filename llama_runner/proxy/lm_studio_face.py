@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import InvalidRequestError, UnsupportedError
-from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_json, parse_json
+from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_compact, parse_json
 from llama_runner.net.fetch import MAX_REPLY_BYTES
 from llama_runner.proxy import lm_studio_errors, openai_errors
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
@@ -97,7 +97,7 @@ class LmStudioFace:
             call = await self._openai.call(operation, document)
             if not call.streamed:
                 call = replace(call, writer=_with_stats(call.model, call.writer))
-            return Relay(self._shared, call, request.url.path, keep_s=idle_ttl_s(document))
+            return Relay(self._shared, call, request.scope["path"], keep_s=idle_ttl_s(document))
 
         return handle
 
@@ -130,14 +130,14 @@ class LmStudioFace:
         call = Call(
             model=model,
             path=CHAT.upstream,
-            body=dump_json({"model": model.id, **whole}),
+            body=dump_compact({"model": model.id, **whole}),
             streamed=streamed,
             writer=writer,
             error_answer=lm_studio_errors.error_answer,
             error_body=lm_studio_errors.engine_error,
             translated=True,
         )
-        return Relay(shared, call, request.url.path, keep_s=idle_ttl_s(document))
+        return Relay(shared, call, request.scope["path"], keep_s=idle_ttl_s(document))
 
     async def load(self, request: Request) -> ASGIApp:
         """POST /api/v1/models/load: returns when the model is ready."""

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from llama_runner.core.errors import NotFoundError
-from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.core.jsonio import JsonValue, dump_compact
 from llama_runner.proxy import anthropic_errors, fields, infill, openai_errors
 from llama_runner.proxy.answers import DONE_LINE, AnswerWriter, BodyChanged, BodyThrough, SseThrough
 from llama_runner.proxy.bodies import read_object, wants_stream
@@ -130,10 +130,11 @@ class OpenAIFace:
         messages: list[tuple[str, str, Handler]] = []
         for prefix in ("/v1", ""):
             table += [
+                # First what is asked most: they are looked at one after the other.
+                *(("POST", prefix + path, self.operation(one)) for path, one in OPERATIONS.items()),
                 ("GET", f"{prefix}/health", self.health),
                 ("GET", f"{prefix}/models", self.models),
                 ("GET", f"{prefix}/models/{{id:path}}", self.model),
-                *(("POST", prefix + path, self.operation(one)) for path, one in OPERATIONS.items()),
             ]
             messages += [("POST", prefix + path, self.operation(one)) for path, one in MESSAGES.items()]
         table += [("POST", path, self.operation(one)) for path, one in NATIVE.items()]
@@ -162,7 +163,7 @@ class OpenAIFace:
         async def handle(request: Request) -> ASGIApp:
             document = await read_object(request)
             call = await self.call(operation, document)
-            return Relay(self._shared, call, request.url.path, keep_s=idle_ttl_s(document))
+            return Relay(self._shared, call, request.scope["path"], keep_s=idle_ttl_s(document))
 
         return handle
 
@@ -183,7 +184,7 @@ class OpenAIFace:
         return Call(
             model=model,
             path=path,
-            body=dump_json(body),
+            body=dump_compact(body),
             streamed=streamed,
             writer=writer,
             error_answer=operation.errors.answer,

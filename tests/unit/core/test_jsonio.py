@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_runner.core import jsonio
-from llama_runner.core.jsonio import INT_MAX, INT_MIN, JsonRejected, JsonValue, dump_json, parse_json
+from llama_runner.core.jsonio import (
+    INT_MAX,
+    INT_MIN,
+    JsonRejected,
+    JsonValue,
+    dump_compact,
+    dump_json,
+    parse_json,
+)
 
 MIB = 1 << 20
 
@@ -89,6 +97,9 @@ def test_what_json_cannot_hold_is_written_as_something_it_can() -> None:
     data = dump_json({"a": [math.nan, math.inf, 1.5], "b": "\ud800"})
     assert json.loads(data) == {"a": [None, None, 1.5], "b": "\ud800"}
     assert dump_json({"ä": 1}, indent=2) == '{\n  "ä": 1\n}\n'.encode()
+    for odd in ({"a": [math.nan, 1.5]}, {"b": "\ud800", "a": math.inf}):
+        assert json.loads(dump_compact(odd)) == json.loads(dump_json(odd))
+    assert dump_compact({"ä": [1, "x"]}) == '{"ä":[1,"x"]}'.encode()
 
 
 _documents = st.recursive(
@@ -106,7 +117,7 @@ def test_whatever_is_accepted_can_be_encoded_and_stored(document: Any) -> None:
     except JsonRejected:
         assert b"NaN" in data or b"Infinity" in data
         return
-    assert parse(dump_json(value)) == value
+    assert parse(dump_json(value)) == parse(dump_compact(value)) == value
     with sqlite3.connect(":memory:") as database:
         for leaf in _leaves(value):
             database.execute("select ?", (leaf,))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llama_runner.core.jsonio import dump_json
+from llama_runner.core.jsonio import dump_compact
 from llama_runner.proxy.answers import BodyThrough
 from llama_runner.proxy.asking import MAX_HOPS, _for_model, hops_of
 from llama_runner.proxy.calls import Call
@@ -27,7 +27,7 @@ def call(name: str, body: bytes) -> Call:
 @pytest.mark.parametrize("name", ["m", 'a"b', "é\u2028", "back\\slash"])
 def test_another_models_name_is_put_in_without_reading_the_rest(name: str) -> None:
     # What comes behind the name is no JSON: whoever parsed it would fail.
-    body = dump_json({"model": name}).removesuffix(b"}") + b',"image":\xff never read'
+    body = dump_compact({"model": name}).removesuffix(b"}") + b',"image":\xff never read'
     changed = _for_model(call(name, body), "other")
     assert changed.endswith(b',"image":\xff never read')
     assert changed.startswith(b'{"model"')
@@ -35,7 +35,7 @@ def test_another_models_name_is_put_in_without_reading_the_rest(name: str) -> No
 
 
 def test_a_name_that_stands_elsewhere_is_found_too() -> None:
-    body = dump_json({"input": '{"model":"m",', "model": "m"})
+    body = dump_compact({"input": '{"model":"m",', "model": "m"})
     assert json.loads(_for_model(call("m", body), "other")) == {"input": '{"model":"m",', "model": "other"}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llama_runner.backends.base import Backend
+from llama_runner.backends.values import as_object
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import NotFoundError
 from llama_runner.core.jsonio import JsonValue, dump_json
@@ -78,6 +79,13 @@ def said_as_chat(call: Call, clock: Clock) -> Call | None:
         translated=True,
         left_out=tuple(said.left_out),
     )
+
+
+def needs_chat(call: Call) -> bool:
+    """Whether a llama-server would leave out what a message's form is to be, which it takes in a chat."""
+    if call.path != "/v1/messages" or b'"output_config"' not in call.body:
+        return False
+    return bool(as_object(call.document().get("output_config")).get("format"))
 
 
 async def counted(call: Call, model_id: str, backend: Backend) -> bytes | None:

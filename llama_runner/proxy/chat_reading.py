@@ -54,7 +54,7 @@ _USUAL: Final[Mapping[str, JsonValue]] = {
     "echo": False,
 }
 _ROLES: Final = {"developer": Role.SYSTEM, "function": Role.TOOL}
-_EFFORTS: Final = {"minimal": Effort.LOW, "xhigh": Effort.HIGH}
+_EFFORTS: Final = {"minimal": Effort.LOW, "xhigh": Effort.HIGH, "max": Effort.HIGH}
 
 
 def chat_request(document: Mapping[str, JsonValue]) -> ChatRequest:

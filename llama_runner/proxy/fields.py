@@ -18,7 +18,7 @@ MAX_MESSAGES: Final = 100_000
 MAX_TOOLS: Final = 1024
 MAX_INPUTS: Final = 8192
 # What the engine makes a grammar of.
-_WITH_SCHEMAS: Final = ("response_format", "json_schema", "tools", "text")
+_WITH_SCHEMAS: Final = ("response_format", "json_schema", "tools", "text", "output_config")
 
 Check = Callable[[JsonValue], str | None]
 
@@ -191,6 +191,7 @@ MESSAGES: Final[Mapping[str, Check]] = {
     "tools": _list(MAX_TOOLS),
     "tool_choice": _object,
     "thinking": _object,
+    "output_config": _object,
 }
 
 

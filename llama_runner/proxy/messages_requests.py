@@ -35,6 +35,7 @@ def messages_in_chat(document: Mapping[str, JsonValue]) -> InChat:
     said.put("messages", _messages(document, said))
     _put_tools(document, said)
     _put_thinking(as_object(document.get("thinking")), said)
+    _put_form(as_object(document.get("output_config")), said)
     return said
 
 
@@ -144,3 +145,12 @@ def _put_thinking(thinking: Mapping[str, JsonValue], said: InChat) -> None:
         said.put("chat_template_kwargs", {"enable_thinking": kind != "disabled"})
     if thinking.get("budget_tokens") is not None:
         said.leave_out("budget_tokens")
+
+
+def _put_form(wanted: Mapping[str, JsonValue], said: InChat) -> None:
+    """What the answer is to be like: JSON of a schema, and how much is thought before it."""
+    said.put("reasoning_effort", wanted.get("effort"))
+    form = as_object(wanted.get("format"))
+    if form.get("type") == "json_schema":
+        schema = {"name": "answer", "schema": form.get("schema")}
+        said.put("response_format", {"type": "json_schema", "json_schema": schema})

@@ -165,6 +165,17 @@ def test_anthropic_streams_a_call(port: str) -> None:
     assert (reasons, events[-1]["type"]) == (["tool_use"], "message_stop")
 
 
+def test_anthropic_answers_in_the_form_that_is_asked_for(port: str) -> None:
+    """The engine knows no such field in a message; in a chat it does."""
+    schema = {"type": "object", "properties": {"degrees": {"type": "integer"}}, "required": ["degrees"]}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    answer = _messages(port, [QUESTION], tools=[], output_config=form).json()
+    (block,) = answer["content"]
+    assert (answer["type"], answer["stop_reason"], block["type"]) == ("message", "end_turn", "text")
+    assert isinstance(json.loads(block["text"])["degrees"], int)
+    assert answer["usage"]["input_tokens"] + answer["usage"]["cache_read_input_tokens"] > 5
+
+
 # --- one function of two ----------------------------------------------------------------------------------
 
 NEWS: Final[Any] = {**FUNCTION, "name": "get_news", "description": "The news of a city"}

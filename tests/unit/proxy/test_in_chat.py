@@ -88,6 +88,14 @@ def test_one_call_at_a_time_is_said() -> None:
     assert messages_in_chat({"tool_choice": choice}).body["parallel_tool_calls"] is False
 
 
+def test_the_form_of_an_answer_has_another_place() -> None:
+    form: Any = {"format": {"type": "json_schema", "schema": {"type": "object"}}, "effort": "max"}
+    said = messages_in_chat({"output_config": form})
+    schema = {"name": "answer", "schema": {"type": "object"}}
+    assert said.body["response_format"] == {"type": "json_schema", "json_schema": schema}
+    assert (said.body["reasoning_effort"], said.left_out) == ("max", [])
+
+
 def test_what_a_chat_has_no_word_for_is_named() -> None:
     said = messages_in_chat(
         {

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from llama_runner.backends.base import Engine
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import ServerError, UnreachableError, UnsupportedError
-from llama_runner.core.jsonio import dump_json
+from llama_runner.core.jsonio import dump_compact
 from llama_runner.net.errors import raise_for_status, status_error
 from llama_runner.net.pour import Pouring, Take, open_pouring
 from llama_runner.net.stream import WireLike
@@ -31,8 +31,8 @@ MAX_HOPS: Final = 3
 HOPS_HEADER: Final = "X-Llama-Runner-Hops"
 # Not the request's fault: another step may have the model, the key, the time.
 _ANOTHER_MAY: Final = frozenset({401, 403, 404, 405, 408, 429, 500, 501, 502, 503, 504, 529})
-# What stands between words in a body, line ends and tabs escaped: there are not more words than these, but for
-# a few. Single bytes are counted at the speed of memory.
+# What stands between words in a body, line ends and tabs with a backslash: there are hardly more words than
+# these. Single bytes are counted at the speed of memory.
 _GAPS: Final = (b" ", b"\\")
 TOO_LONG: Final = "the prompt does not fit the context"
 
@@ -158,7 +158,7 @@ def _shorter(one: Asking, error_body: bytes) -> Call | None:
     if found is None:
         return None
     one.record.warning = found.told()
-    return replace(one.call, body=dump_json(dict(found.body)), conversation=found)
+    return replace(one.call, body=dump_compact(dict(found.body)), conversation=found)
 
 
 async def _pour(one: Asking, answer: Pouring, limit: asyncio.Timeout) -> None:
@@ -222,7 +222,7 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
         one.out.start_over(call.native.writer(upstream.model_id))
         said = {**call.native.document, "model": upstream.model_id}
         url = upstream.base_url + call.native.path
-        return _Wire(url, {**_headers(upstream, call), **hops}, dump_json(said))
+        return _Wire(url, {**_headers(upstream, call), **hops}, dump_compact(said))
     backend = bridge.backend_of(upstream, one.shared.http, one.shared.clock)
     if not bridge.is_needed(call, upstream.engine):
         headers = _headers(upstream, call)
@@ -239,10 +239,10 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
 
 def _for_model(call: Call, model_id: str) -> bytes:
     """The body with another model's name in it. Faces write the name first, so mostly nothing is parsed."""
-    written, wanted = (dump_json({"model": name}).removesuffix(b"}") for name in (call.model.id, model_id))
+    written, wanted = (dump_compact({"model": name}).removesuffix(b"}") for name in (call.model.id, model_id))
     if call.body.startswith(written + b","):
         return wanted + call.body[len(written) :]
-    return dump_json({**call.document(), "model": model_id})
+    return dump_compact({**call.document(), "model": model_id})
 
 
 def hops_of(scope: Scope) -> int:

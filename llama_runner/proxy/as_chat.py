@@ -11,7 +11,7 @@ from llama_runner.backends.base import Backend
 from llama_runner.backends.values import as_object
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import NotFoundError
-from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.core.jsonio import JsonValue, dump_compact, dump_json
 from llama_runner.proxy.answers import AnswerWriter
 from llama_runner.proxy.calls import Call
 from llama_runner.proxy.chat_reading import chat_request
@@ -74,7 +74,7 @@ def said_as_chat(call: Call, clock: Clock) -> Call | None:
     return replace(
         call,
         path=CHAT_PATH,
-        body=dump_json({"model": call.model.id, **said.body, **stream}),
+        body=dump_compact({"model": call.model.id, **said.body, **stream}),
         writer=writer,
         translated=True,
         left_out=tuple(said.left_out),

@@ -25,7 +25,7 @@ _UNKNOWN: Final = "Unexpected endpoint or method. ({method} {path})"
 
 def openai_app(shared: Relays) -> Starlette:
     """Port 1234: OpenAI's dialect, Anthropic's messages, LM Studio's own."""
-    return _application([*LmStudioFace(shared).routes(), *OpenAIFace(shared).routes()], openai_refusal)
+    return _application([*OpenAIFace(shared).routes(), *LmStudioFace(shared).routes()], openai_refusal)
 
 
 def ollama_app(shared: Relays) -> Starlette:

@@ -3,10 +3,11 @@
     python -m tests.bench.proxy [--json] [--streams 128] [--rounds 3] [--litellm COMMAND]
 
 The metronome answers; the proxy runs in a process of its own with its real listeners and gate. Each load is
-measured directly, through the OpenAI listener (bytes pass through), through the Ollama one (translated) and
-through other proxies where their commands are given, in turn and several rounds, as medians: the time to the
-first token beyond the engine's own, the lag from the metronome's stamp of a token to its arrival here, and
-the proxy's processor time per token.
+measured directly, through a splice of two sockets (what any proxy adds here at least), through the OpenAI
+listener (bytes pass through), through the Ollama one (translated) and through other proxies where their
+commands are given, in turn and several rounds, as medians: the time to the first token beyond the engine's
+own, the lag from the metronome's stamp of a token to its arrival here, and the proxy's processor time per
+token.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from tests.fakes.metronome_plan import Plan
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCK: Final = SystemClock()
-OWN_WAYS: Final = ("direct", "openai", "ollama")
+OWN_WAYS: Final = ("direct", "splice", "openai", "ollama")
 SINGLE: Final = "one at a time"
 SINGLE_REQUESTS: Final = 100
 # How long other proxies may take to answer for the first time; LiteLLM imports for half a minute.
@@ -211,19 +212,28 @@ async def compare(streams: int, rounds: int, others: dict[str, str]) -> list[Fig
     with contextlib.ExitStack() as stack:
         stack.callback(metronome.close)
         openai_way, ollama_way = stack.enter_context(_ours(metronome.url, models))
-        ways = [Way("direct", metronome.url), openai_way, ollama_way]
+        splice = stack.enter_context(_splice(metronome.url))
+        ways = [Way("direct", metronome.url), splice, openai_way, ollama_way]
         ways += [
             stack.enter_context(OTHERS[name](command, metronome.url)) for name, command in others.items()
         ]
         found: list[Figure] = []
         for load in loads:
-            for way in ways:
-                many = [
-                    await measure(metronome, way, load, plans[load, way.name, number])
-                    for number in range(rounds)
-                ]
-                found.append(_median(many))
+            figures: dict[str, list[Figure]] = {way.name: [] for way in ways}
+            for number in range(rounds):
+                for way in ways:
+                    plan = plans[load, way.name, number]
+                    figures[way.name].append(await measure(metronome, way, load, plan))
+            found += map(_median, figures.values())
         return found
+
+
+@contextlib.contextmanager
+def _splice(url: str) -> Iterator[Way]:
+    argv = [sys.executable, "-m", "tests.bench.splice", url]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as splice:
+        assert splice.stdout is not None
+        yield Way("splice", splice.stdout.readline().strip(), splice.pid)
 
 
 @contextlib.contextmanager

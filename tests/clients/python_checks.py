@@ -18,7 +18,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 OPENAI, OLLAMA = os.environ["OPENAI_URL"], os.environ["OLLAMA_URL"]
-SMOL, CODER = "smol", "coder"
+SMOL, CODER, CALLER = "smol", "coder", "caller"
 ASK = [{"role": "user", "content": "Say hi."}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 SHORT = {"temperature": 0, "num_predict": 6}
@@ -80,6 +80,74 @@ def ollama_chats_lists_and_fills_in():
     assert client.generate(CODER, "def f(", suffix="):", options=SHORT).response
     client.chat(CODER, ASK, tools=[TOOL], think=True, options=SHORT)
     assert client.ps().models
+
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "The weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+QUESTION = {"role": "user", "content": "What is the weather in Paris?"}
+
+
+@check
+def anthropic_calls_a_tool_and_answers_with_its_result():
+    """From a model here, in an own form, and from a server that knows only chat, where it thinks too."""
+    tool = {"name": WEATHER["name"], "input_schema": WEATHER["parameters"], "description": "x"}
+    for url in (OPENAI, OLLAMA):
+        client = anthropic.Anthropic(base_url=url, api_key="any", max_retries=0)
+        # Newer versions have no word for the temperature.
+        greedy = {"temperature": 0}
+        more = {"model": CALLER, "max_tokens": 80, "tools": [tool], "extra_body": greedy}
+        with client.messages.stream(messages=[QUESTION], **more) as stream:
+            first = stream.get_final_message()
+        (call,) = [block for block in first.content if block.type == "tool_use"]
+        assert (first.stop_reason, call.input) == ("tool_use", {"city": "Paris"})
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": "Rain, 17 degrees."}
+        back = [
+            QUESTION,
+            {"role": "assistant", "content": first.content},
+            {"role": "user", "content": [result]},
+        ]
+        assert "17" in client.messages.create(messages=back, **more).content[0].text
+        parsed = client.messages.parse(model=SMOL, max_tokens=60, messages=ASK, output_format=Number)
+        assert isinstance(parsed.parsed_output.n, int)
+        with client.messages.stream(model="far", max_tokens=80, messages=ASK) as stream:
+            kinds = [event.type for event in stream]
+            far = stream.get_final_message()
+        assert kinds[-1] == "message_stop" and far.usage.output_tokens == 5
+        assert [block.type for block in far.content] == ["thinking", "text", "tool_use"]
+        assert far.content[2].input == {"zone": "UTC"}
+
+
+@check
+def openais_responses_from_a_server_that_knows_only_chat():
+    client = openai.OpenAI(base_url=f"{OPENAI}/v1", api_key="any", max_retries=0)
+    with client.responses.stream(model="far", input="x") as stream:
+        kinds = [event.type for event in stream]
+        answer = stream.get_final_response()
+    assert (kinds[-1], answer.output_text) == ("response.completed", "w3 w4 ")
+    assert [item.type for item in client.responses.create(model="far", input="x").output][
+        2
+    ] == "function_call"
+
+
+@check
+def others_call_a_tool():
+    asked = ollama.Client(OLLAMA).chat(
+        CALLER, [QUESTION], tools=[{"type": "function", "function": WEATHER}], options={"temperature": 0}
+    )
+    assert asked.message.tool_calls[0].function.arguments == {"city": "Paris"}
+    tool = {"type": "function", "function": WEATHER}
+    for chat in (
+        ChatOllama(model=CALLER, base_url=OLLAMA, temperature=0),
+        ChatOpenAI(model=CALLER, base_url=f"{OPENAI}/v1", api_key="any", temperature=0),
+        ChatOpenAI(
+            model=CALLER, base_url=f"{OPENAI}/v1", api_key="any", temperature=0, use_responses_api=True
+        ),
+    ):
+        (call,) = chat.bind_tools([tool]).invoke(QUESTION["content"]).tool_calls
+        assert (call["name"], call["args"]) == ("get_weather", {"city": "Paris"})
 
 
 @check

@@ -138,6 +138,16 @@ class RuntimeSettings(Section):
         le=7200,
         applies="load",
     )
+    restart_stuck_s: float = setting(
+        0.0,
+        title="Restart when stuck for",
+        help="A model whose engine computes for so long without a token for anybody is restarted; its "
+        "requests fail. Reading a long prompt on a slow machine looks the same. 0 never.",
+        unit="s",
+        ge=0,
+        le=86400,
+        applies="load",
+    )
     memory_limit_bytes: int = setting(
         0,
         title="Memory for models",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from llama_runner.core.text import visible_controls
+from llama_runner.runtime.states import Trouble
 from llama_runner.system.processes import (
     describe_exit,
     is_illegal_instruction,
@@ -263,6 +264,15 @@ def stuck(seconds: float) -> Failure:
         Cause.HUNG,
         f"llama-server had got nowhere with a request for {seconds:.0f} s.",
         "Ask again; if it happens with every such request, try another version of llama-server.",
+    )
+
+
+def fruitless(seconds: float, *, restarts: bool) -> Trouble:
+    """It computes, and no request in it gets a token."""
+    then = "it is restarted if it stays so" if restarts else "else unload it, or set runtime.restart_stuck_s"
+    return Trouble(
+        f"llama-server has computed for {seconds:.0f} s without a token for anybody.",
+        f"Wait if a long prompt is read by a slow machine; {then}. Schemas with patterns can be the cause.",
     )
 
 

@@ -27,6 +27,7 @@ from llama_runner.runtime.states import (
     InstanceState,
     Surroundings,
     Timings,
+    Trouble,
 )
 
 __all__ = ("Instance", "InstanceSnapshot", "InstanceState", "Surroundings", "Timings")
@@ -333,13 +334,13 @@ class Instance(LifeOwner):
         log.info("model ready model=%s load_s=%.2f", self.model.id, load_s)
         self._enter(InstanceState.READY, load_s=load_s, progress=None, error=None, advice=None)
 
-    def on_health(self, trouble: str | None, ram_bytes: int | None) -> None:
+    def on_health(self, trouble: Trouble | None, ram_bytes: int | None) -> None:
         """The child was looked at while serving."""
         # Not announced: memory moves all the time, readers see it with the next change or at their next look.
         peak = max(ram_bytes or 0, self._view.peak_ram_bytes or 0) or None
         self._view = replace(self._view, ram_bytes=ram_bytes, peak_ram_bytes=peak)
         if trouble and self._view.state is InstanceState.READY:
-            self._enter(InstanceState.DEGRADED, error=trouble, advice="Wait; it is restarted if it stays so.")
+            self._enter(InstanceState.DEGRADED, error=trouble.message, advice=trouble.advice)
         elif trouble is None and self._view.state is InstanceState.DEGRADED:
             self._enter(InstanceState.READY, error=None, advice=None)
 

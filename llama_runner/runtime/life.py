@@ -20,8 +20,8 @@ from llama_runner.runtime.diagnosis import Failure
 from llama_runner.runtime.engine import EngineInfo
 from llama_runner.runtime.health import Health, counters, health, is_ours, still_health
 from llama_runner.runtime.output import LogFile, Output, OutputRing, drain, parse_state
-from llama_runner.runtime.states import Surroundings
-from llama_runner.runtime.work import WorkWatch
+from llama_runner.runtime.states import Surroundings, Trouble
+from llama_runner.runtime.work import NO_STANDSTILL, Standstill, WorkWatch
 from llama_runner.system.processes import (
     PIPE,
     Child,
@@ -67,8 +67,8 @@ class LifeOwner(Protocol):
         """The child serves, and it is ours."""
         ...
 
-    def on_health(self, trouble: str | None, ram_bytes: int | None) -> None:
-        """The child was looked at while serving; `trouble` says in a sentence what is wrong with it."""
+    def on_health(self, trouble: Trouble | None, ram_bytes: int | None) -> None:
+        """The child was looked at while serving."""
         ...
 
     def on_stopping(self) -> None:
@@ -84,7 +84,7 @@ class _Exited:
 @dataclass(frozen=True, slots=True)
 class _Looked:
     seen: Health
-    still_s: float = 0.0
+    stands: Standstill = NO_STANDSTILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +234,24 @@ class Life:
             )
         timings = self._around.timings
         self._misses = 0 if look.seen is Health.READY else self._misses + 1
-        trouble = None
-        if self._misses >= timings.misses_degraded:
-            trouble = "llama-server runs but does not answer."
-        elif look.still_s >= timings.still_s:
-            trouble = f"llama-server has got nowhere with a request for {look.still_s:.0f} s."
-        self._owner.on_health(trouble, memory_bytes(child.pid))
+        self._owner.on_health(self._trouble(look.stands), memory_bytes(child.pid))
         if self._misses >= timings.misses_hung:
             return diagnosis.hung(self._misses * timings.health_every_s)
-        return diagnosis.stuck(look.still_s) if look.still_s >= 2 * timings.still_s else None
+        still_s, fruitless_s = look.stands.still_s, look.stands.fruitless_s
+        # Nobody whom it serves gets a token: ending it takes nothing from anybody but the hope.
+        if still_s >= 2 * timings.still_s or 0 < self._around.restart_stuck_s <= fruitless_s:
+            return diagnosis.stuck(max(still_s, fruitless_s))
+        return None
+
+    def _trouble(self, stands: Standstill) -> Trouble | None:
+        timings = self._around.timings
+        if self._misses >= timings.misses_degraded:
+            return Trouble("llama-server runs but does not answer.")
+        if stands.still_s >= timings.still_s:
+            return Trouble(f"llama-server has got nowhere with a request for {stands.still_s:.0f} s.")
+        if stands.fruitless_s >= timings.fruitless_s:
+            return diagnosis.fruitless(stands.fruitless_s, restarts=self._around.restart_stuck_s > 0)
+        return None
 
     async def _end(self, child: Child) -> None:
         self._owner.on_stopping()
@@ -292,21 +301,21 @@ class Life:
                 port=self.port,
                 timeout_s=timings.health_timeout_s,
             )
-            still_s = await self._still_s(work, child) if seen is Health.READY else 0.0
+            stands = await self._stands(work, child) if seen is Health.READY else NO_STANDSTILL
             took_s = seconds(self._around.clock.now_ns(), began_ns)
-            self._events.put_nowait(_Looked(seen, still_s))
+            self._events.put_nowait(_Looked(seen, stands))
 
-    async def _still_s(self, work: WorkWatch, child: Child) -> float:
+    async def _stands(self, work: WorkWatch, child: Child) -> Standstill:
         """How long the child has got nowhere with what it works on, as far as it tells."""
         if "--metrics" not in self._owner.engine.flags:
-            return 0.0
+            return NO_STANDSTILL
         told = await counters(
             self._around.http,
             self.url,
             api_key=self.api_key,
             timeout_s=self._around.timings.health_timeout_s,
         )
-        return work.still_s(self._around.clock.now_ns(), told, cpu_seconds(child.pid))
+        return work.look(self._around.clock.now_ns(), told, cpu_seconds(child.pid))
 
     async def _look_until_ready(self, child: Child) -> None:
         timings = self._around.timings

@@ -388,6 +388,7 @@ class RuntimeManager:
             pick_port=self._pick_port,
             stop_grace_s=config.runtime.stop_grace_s,
             load_stall_s=config.runtime.load_stall_s,
+            restart_stuck_s=config.runtime.restart_stuck_s,
             timings=self._timings,
             child_env=self._mark.environment(),
         )

@@ -86,6 +86,14 @@ class InUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with a child that serves, and what to do about it: a sentence each."""
+
+    message: str
+    advice: str = "Wait; it is restarted if it stays so."
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """How often a child is looked at; tests shorten them.
 
@@ -96,6 +104,8 @@ class Timings:
         misses_degraded: Misses in a row that make it degraded.
         misses_hung: Misses in a row after which it is ended and the restart policy decides.
         still_s: Work that stands still for so long makes it degraded, for twice as long ends it.
+        fruitless_s: Computing for so long without a token makes it degraded. One batch of a large model takes
+            minutes on a slow machine, and looks the same.
     """
 
     poll_first_s: float = 0.05
@@ -105,6 +115,7 @@ class Timings:
     misses_degraded: int = 3
     misses_hung: int = 6
     still_s: float = 60.0
+    fruitless_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +126,7 @@ class Surroundings:
         environ: Of this process; scrubbed before a child sees it.
         pick_port: A free loopback port; may be taken by the time it is used.
         chance: A random number from 0 to 1, for restart jitter.
+        restart_stuck_s: After computing for so long without a token a child is ended; 0 for never.
         child_env: More variables for each child.
     """
 
@@ -124,6 +136,7 @@ class Surroundings:
     pick_port: Callable[[], int]
     stop_grace_s: float
     load_stall_s: float
+    restart_stuck_s: float = 0.0
     timings: Timings = Timings()
     platform: str = sys.platform
     chance: Callable[[], float] = random.random

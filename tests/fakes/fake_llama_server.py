@@ -5,6 +5,7 @@ Runs on the standard library alone, and as `python -S`, so that it starts fast.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shlex
@@ -35,6 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "open": False,  # ask nobody for a key
     "deaf_after_ready": False,  # accept, never answer
     "stuck_after_ready": False,  # works on a request for ever, and says so
+    "spins_after_ready": False,  # the same, and uses a processor for it
     "closes_on_term": False,  # on SIGTERM give up the port, and stay
     "needs_at_most": None,  # context tokens or GPU layers beyond which memory is not enough ...
     "stderr_beyond": [],  # ... and what it says then, before it ends with code 1
@@ -134,11 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif not self._allowed():
             self._answer(401, {"error": {"message": "Invalid API Key", "code": 401}})
         elif self.path == "/metrics":
-            self._say(f"llamacpp:requests_processing {int(self.server.plan['stuck_after_ready'])}\n")
+            self._say(f"llamacpp:requests_processing {int(self._works_for_ever())}\n")
         elif self.path == "/props":
             self._answer(200, {"model_alias": self.server.alias, "environment": dict(os.environ)})
         else:
             self._answer(404, {"error": {"message": "File Not Found", "code": 404}})
+
+    def _works_for_ever(self) -> bool:
+        return bool(self.server.plan["stuck_after_ready"] or self.server.plan["spins_after_ready"])
 
     def _allowed(self) -> bool:
         key = os.environ.get("LLAMA_API_KEY")
@@ -228,6 +233,9 @@ def _serve(plan: dict[str, Any], argv: list[str]) -> NoReturn:
     if plan["crash_after_ready_s"] is not None:
         threading.Event().wait(plan["crash_after_ready_s"])
         os.kill(os.getpid(), signal.SIGSEGV)
+    while plan["spins_after_ready"]:
+        # Lets the other threads answer meanwhile.
+        hashlib.sha256(bytes(1 << 20)).digest()
     while True:
         threading.Event().wait(3600)
 

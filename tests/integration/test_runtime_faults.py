@@ -480,6 +480,31 @@ async def test_f4_a_request_that_gets_nowhere_makes_it_degraded_and_then_ends_it
         assert (await manager.ensure_ready("a")).state is InstanceState.READY
 
 
+async def test_f4_an_engine_that_computes_without_a_token_is_degraded_and_kept(tmp_path: Path) -> None:
+    """H18: a schema that it turns in circles with; a long prompt on a slow machine looks the same."""
+    engine = fake_engine(tmp_path / "engine", {"spins_after_ready": True}, {})
+    timings = replace(FAST, health_timeout_s=5.0, fruitless_s=0.3)
+    async with open_manager(tmp_path, engine, timings=timings) as manager:
+        first = await manager.ensure_ready("a")
+        degraded = await until_state(manager, InstanceState.DEGRADED)
+        assert "without a token" in (degraded.error or "")
+        assert "runtime.restart_stuck_s" in (degraded.advice or "")
+        assert (await manager.ensure_ready("a")).pid == first.pid
+        assert len(starts(engine)) == 1
+
+
+async def test_f4_an_engine_that_computes_without_a_token_is_restarted_where_settings_say_so(
+    tmp_path: Path,
+) -> None:
+    engine = fake_engine(tmp_path / "engine", {"spins_after_ready": True}, {})
+    timings = replace(FAST, health_timeout_s=5.0)
+    async with open_manager(tmp_path, engine, timings=timings, restart_stuck_s=0.5) as manager:
+        first = await manager.ensure_ready("a")
+        ended = await until_state(manager, InstanceState.BACKOFF)
+        assert "got nowhere with a request" in (ended.error or "")
+        assert (await manager.ensure_ready("a")).pid != first.pid
+
+
 async def test_a_child_that_gave_up_its_port_and_stays_is_ended_at_once(tmp_path: Path) -> None:
     """A llama-server told to end by somebody else while it works; five looks are not waited for."""
     engine = fake_engine(tmp_path / "engine", {"closes_on_term": True}, {})

@@ -22,7 +22,7 @@ from llama_runner.ui.tabs.models_columns import columns
 from llama_runner.ui.tabs.models_facts import activity_facts, file_facts, instance_facts
 from llama_runner.ui.tabs.models_log import matching
 from llama_runner.ui.tabs.models_requests import RequestsView, request_facts
-from llama_runner.ui.tabs.models_routes import lines_of, state_text
+from llama_runner.ui.tabs.models_route_lines import lines_of, state_text
 from llama_runner.ui.tabs.models_rows import ModelLine, abilities_text, fit_sentence, fit_text, search_text
 from llama_runner.ui.tabs.models_serve import reach_words
 from llama_runner.ui.tabs.models_waterfall import stage_words, stages, whole_s

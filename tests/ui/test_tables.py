@@ -134,6 +134,39 @@ def test_a_filter_hides_and_brings_back_rows_in_their_places(table: DataTable[Ro
     assert column(table, 0) == ["a", "b", "c"]
 
 
+def test_the_texts_of_a_filter_are_made_ahead_and_anew_only_for_rows_that_changed(qtbot: QtBot) -> None:
+    """Rule 8: the first key typed finds them made."""
+    made: list[str] = []
+
+    def search(row: Row) -> str:
+        made.append(row.name)
+        return f"{row.name} {row.speed}"
+
+    table: DataTable[Row] = DataTable(COLUMNS, lambda row: row.name, name="Speeds", search=search)
+    qtbot.addWidget(table)
+    rows = [Row(f"{number}", 1.0) for number in range(500)]
+    table.set_rows(rows)
+    assert made == []
+    table.rows_model.search_texts.make_ahead()
+    qtbot.waitUntil(lambda: len(made) == 500)
+    table.set_filter("499")
+    assert (column(table, 0), len(made)) == (["499"], 500)
+    # From then on by itself, and a row that changed is found by what it says now.
+    table.set_rows([*rows[:-1], Row("499", 2.0), Row("new", 3.0)])
+    qtbot.waitUntil(lambda: made[500:] == ["499", "new"])
+    table.set_filter("2.0")
+    assert column(table, 0) == ["499"]
+    assert len(made) == 502
+
+
+def test_texts_of_rows_that_are_gone_are_not_kept(table: DataTable[Row]) -> None:
+    for number in range(100):
+        table.set_rows([Row(f"{number}-{n}", 1.0) for n in range(10)])
+        table.set_filter(f"{number}")
+        assert table.model().rowCount() == 10
+    assert len(table.rows_model.search_texts) <= 40
+
+
 def test_a_thousand_scattered_changes_are_told_as_one(table: DataTable[Row]) -> None:
     table.set_rows([Row(f"{number}", 1.0) for number in range(2000)])
     table.select_keys({"1000"})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSplitter, QVBoxLayout, QWidget
 
@@ -50,6 +50,7 @@ class Library(QWidget):
         self._files: tuple[ServedModel, ...] = ()
         self._instances: tuple[Instance, ...] = ()
         self._last_key = ""
+        self._filtering = False
         self.table: DataTable[ModelLine] = DataTable(
             columns(shell.theme), lambda line: line.file.id, name=self.tr("Model files"), search=search_text
         )
@@ -121,6 +122,7 @@ class Library(QWidget):
         self.table.chosen.connect(self._show_choice)
         self.table.doubleClicked.connect(self._actor.load_or_use)
         self._card.stop_wanted.connect(self._actor.unload)
+        self._filter.installEventFilter(self)
         self._filter.textChanged.connect(self._filter_changed)
         self._filter.returnPressed.connect(self._to_table)
         self._refresh.clicked.connect(self.list_wanted)
@@ -175,6 +177,8 @@ class Library(QWidget):
             self._card.ask()
 
     def _show_choice(self) -> None:
+        if self._filtering:
+            return
         line = self.table.current
         self._last_key = line.file.id if line is not None else self._last_key
         self._card.show_line(line, self._files)
@@ -197,10 +201,19 @@ class Library(QWidget):
 
     # --- the keyboard --------------------------------------------------------------------------------------
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Who goes to the filter types into it next."""
+        if event.type() == QEvent.Type.FocusIn:
+            self.table.rows_model.search_texts.make_ahead()
+        return super().eventFilter(watched, event)
+
     def _filter_changed(self, text: str) -> None:
+        # Rows come and go and another one may be chosen: all of it is shown once, at the end.
+        self._filtering = True
         self.table.set_filter(text)
         if not self.table.selected:
             self.table.select_keys({self._last_key})
+        self._filtering = False
         self._show_matches()
         self._show_choice()
 

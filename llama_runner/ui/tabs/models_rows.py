@@ -1,6 +1,8 @@
 """The rows of the models table: one model file each, what runs of it, and how that is put into words."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from PySide6.QtCore import QCoreApplication
@@ -36,8 +38,41 @@ class ModelLine:
         return self.instance if self.state in SERVING else None
 
 
+@cache
 def _tr(text: str) -> str:
+    # Remembered: a filter looks through the words of thousands of rows, and the language stays.
     return QCoreApplication.translate("models", text)
+
+
+@cache
+def _ability_words() -> Mapping[str, str]:
+    return {
+        "completion": _tr("chat"),
+        "embedding": _tr("embeddings"),
+        "tools": _tr("tools"),
+        "thinking": _tr("thinking"),
+        "vision": _tr("images"),
+        "audio": _tr("audio"),
+        "rerank": _tr("ranking"),
+    }
+
+
+@cache
+def _fit_words() -> Mapping[str, str]:
+    return {"fits": _tr("● fits"), "tight": _tr("◑ tight"), "too large": _tr("✕ too large")}
+
+
+@cache
+def _state_words() -> Mapping[str, str]:
+    return {
+        "stopped": _tr("○ not loaded"),
+        "starting": _tr("◌ loading"),
+        "ready": _tr("● ready"),
+        "degraded": _tr("◑ degraded"),
+        "stopping": _tr("◌ stopping"),
+        "backoff": _tr("◌ waiting to retry"),
+        "failed": _tr("✕ failed"),
+    }
 
 
 def search_text(line: ModelLine) -> str:
@@ -51,23 +86,13 @@ def search_text(line: ModelLine) -> str:
 
 def abilities_text(line: ModelLine) -> str:
     """What it can do, in words."""
-    words = {
-        "completion": _tr("chat"),
-        "embedding": _tr("embeddings"),
-        "tools": _tr("tools"),
-        "thinking": _tr("thinking"),
-        "insert": _tr("filling in"),
-        "vision": _tr("images"),
-        "audio": _tr("audio"),
-        "rerank": _tr("ranking"),
-    }
+    words = _ability_words()
     return ", ".join(words.get(one, one) for one in line.file.capabilities) or format.UNKNOWN
 
 
 def fit_text(line: ModelLine) -> str:
     """Whether this machine can hold it, as a mark and a word."""
-    words = {"fits": _tr("● fits"), "tight": _tr("◑ tight"), "too large": _tr("✕ too large")}
-    return words.get(line.file.fit or "", format.UNKNOWN)
+    return _fit_words().get(line.file.fit or "", format.UNKNOWN)
 
 
 def fit_kind(line: ModelLine) -> str:
@@ -109,18 +134,9 @@ def state_text(line: ModelLine) -> str:
     """What it does, as a mark and a word."""
     if line.file.problem is not None:
         return _tr("⚠ unusable")
-    words = {
-        "stopped": _tr("○ not loaded"),
-        "starting": _tr("◌ loading"),
-        "ready": _tr("● ready"),
-        "degraded": _tr("◑ degraded"),
-        "stopping": _tr("◌ stopping"),
-        "backoff": _tr("◌ waiting to retry"),
-        "failed": _tr("✕ failed"),
-    }
     progress = line.instance.progress if line.instance is not None else None
     share = f" {format.percent(round(progress * 100))}" if line.state == "starting" and progress else ""
-    return words[line.state] + share
+    return _state_words()[line.state] + share
 
 
 def state_kind(line: ModelLine) -> str:

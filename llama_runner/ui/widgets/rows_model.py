@@ -13,6 +13,7 @@ from PySide6.QtGui import QBrush, QColor, QFont
 
 from llama_runner.core.text import visible_controls
 from llama_runner.ui.theme import mono_font, tooltip
+from llama_runner.ui.widgets.search_texts import SearchTexts
 
 R = TypeVar("R")
 Index = QModelIndex | QPersistentModelIndex
@@ -66,6 +67,9 @@ class RowsModel(QAbstractTableModel, Generic[R]):
 
     Args:
         search: The text that a filter looks through; all cells when not given.
+
+    Attributes:
+        search_texts: What the filter looks through, for those who want it made ahead.
     """
 
     def __init__(
@@ -79,9 +83,8 @@ class RowsModel(QAbstractTableModel, Generic[R]):
         super().__init__(parent)
         self._columns = tuple(columns)
         self._key = key
-        self._search = search or self._all_cells
         self._rows: tuple[R, ...] = ()
-        self._texts: list[str] | None = None
+        self.search_texts: SearchTexts[R] = SearchTexts(key, search or self._all_cells, self)
         self._words: tuple[str, ...] = ()
         self._sorting: tuple[int, bool] | None = None
         self._shown: list[R] = []
@@ -108,7 +111,7 @@ class RowsModel(QAbstractTableModel, Generic[R]):
         new = tuple(rows)
         if new != self._rows:
             self._rows = new
-            self._texts = None
+            self.search_texts.set_rows(new)
             self._arrange()
 
     def set_filter(self, text: str) -> None:
@@ -153,10 +156,8 @@ class RowsModel(QAbstractTableModel, Generic[R]):
     def _filtered(self) -> Sequence[R]:
         if not self._words:
             return self._rows
-        if self._texts is None:
-            self._texts = [self._search(row).casefold() for row in self._rows]
-        pairs = zip(self._rows, self._texts, strict=True)
-        return [row for row, text in pairs if all(word in text for word in self._words)]
+        words, text_of = self._words, self.search_texts.of
+        return [row for row in self._rows if _has_all(words, text_of(row))]
 
     def _all_cells(self, row: R) -> str:
         return "\n".join(visible_controls(column.text(row)) for column in self._columns)
@@ -249,6 +250,14 @@ class RowsModel(QAbstractTableModel, Generic[R]):
             case Qt.ItemDataRole.TextAlignmentRole:
                 return RIGHT if column.number else LEFT
         return None
+
+
+def _has_all(words: Sequence[str], text: str) -> bool:
+    # A loop: one generator per row costs as much as all the rest of filtering.
+    for word in words:  # noqa: SIM110
+        if word not in text:
+            return False
+    return True
 
 
 def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:

@@ -12,6 +12,7 @@ from llama_runner.core.errors import InternalError, InvalidRequestError, LlamaRu
 from llama_runner.core.text import visible_controls
 from llama_runner.proxy.bodies import read_object
 from llama_runner.proxy.calls import ErrorAnswer, Relays
+from llama_runner.proxy.strangers import told
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def _answered(
         try:
             return await handler(request)  # type: ignore[return-value]  # any ASGI app is a response here
         except LlamaRunnerError as error:
-            status, document = error_answer(error)
+            status, document = error_answer(told(error, request.scope))
             if request.method == "POST":
                 await _note(shared, request, status, error)
             return JSONResponse(document, status_code=status)

@@ -15,6 +15,7 @@ from llama_runner.proxy.calls import Call, Relays
 from llama_runner.proxy.direct import direct_body
 from llama_runner.proxy.forward import forward
 from llama_runner.proxy.out import Out
+from llama_runner.proxy.strangers import told
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Relay:
         self._record.hops = hops_of(scope)
         out = Out(send, direct_body(scope), self._call, self._record, self._since)
         try:
-            left = await _unless_client_leaves(receive, self._answer(out))
+            left = await _unless_client_leaves(receive, self._answer(out, scope))
             # Gone after the last byte is gone when all is done.
             if left and self._record.outcome == "running":
                 self._record.outcome = "client left"
@@ -67,13 +68,13 @@ class Relay:
     def _since(self) -> float:
         return seconds(self._shared.clock.now_ns(), self._began_ns)
 
-    async def _answer(self, out: Out) -> None:
+    async def _answer(self, out: Out, scope: Scope) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 with _kept_open(group, out):
                     await forward(self._shared, self._call, self._record, out, self._keep_s)
         except* LlamaRunnerError as errors:
-            await out.fail(_first(errors))
+            await out.fail(told(_first(errors), scope, self._call.model.id))
         except* Exception as errors:
             # The edge of a request: the client gets a number, the log the rest (I25).
             failure = InternalError()

@@ -1,10 +1,15 @@
 """Messages and responses said as a chat: what is asked, and what is left out."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llama_runner.core.errors import InvalidRequestError
+from llama_runner.core.jsonio import dump_json
+from llama_runner.proxy.chat_reading import chat_request
 from llama_runner.proxy.messages_requests import messages_in_chat
 from llama_runner.proxy.responses_requests import responses_in_chat
 
@@ -176,3 +181,30 @@ def test_tools_that_only_openai_runs_are_named() -> None:
 def test_items_that_are_not_here_are_refused(item: Any) -> None:
     with pytest.raises(InvalidRequestError, match="chat only"):
         of_responses(item)
+
+
+# --- anything ---------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    [
+        "type", "role", "content", "text", "assistant", "user", "tool_use", "tool_result", "image", "source",
+        "base64", "function_call", "function_call_output", "reasoning", "summary", "output", "name", "tool",
+    ]
+)  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=6),
+    max_leaves=30,
+)
+TOP = ["messages", "system", "tools", "tool_choice", "thinking", "output_config", "stop_sequences"]
+OTHERS = ["input", "instructions", "tools", "tool_choice", "reasoning", "text", "max_output_tokens"]
+
+
+@given(st.dictionaries(st.sampled_from(TOP), ANYTHING), st.dictionaries(st.sampled_from(OTHERS), ANYTHING))
+def test_any_request_is_said_or_refused(messages: Any, responses: Any) -> None:
+    """H15: nothing that a client sends is a fault of ours, here or where the chat is said in turn."""
+    for said, asked in ((messages_in_chat, messages), (responses_in_chat, responses)):
+        with suppress(InvalidRequestError):
+            body = said(asked).body
+            dump_json(body)
+            chat_request({"model": "m", **body})

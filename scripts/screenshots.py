@@ -7,28 +7,26 @@ pictures after every change to `ui/`; those in docs/images come from here.
 """
 
 import argparse
-import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from PySide6.QtWidgets import QPushButton, QWidget
+ROOT: Final = Path(__file__).resolve().parent.parent
+# Started as a plain script, Python looks in scripts/ only.
+sys.path.insert(0, str(ROOT))
 
+from scripts.camera import PATIENCE_S, Camera, Look, button, parse_look, settle, until  # noqa: E402
+from scripts.screenshots_models import PROMPT, models_tab, some_models  # noqa: E402
+
+if TYPE_CHECKING:
     from llama_runner.ui.main_window import MainWindow
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 LOOKS: Final = ("light-1280x720", "dark-1280x720", "dark-1024x600", "light-1920x1080@2")
 LOOK_S: Final = 300
-PATIENCE_S: Final = 60.0
-PROMPT: Final = "Write a Python function that adds two numbers, and explain it in a short list."
 # Picture of the script -> name in docs/images.
 DOCS: Final = {
     "dark-1280x720-*-chat-done.png": "chat-dark.png",
@@ -37,67 +35,6 @@ DOCS: Final = {
     "dark-1280x720-??-monitor.png": "monitor-dark.png",
     "light-1280x720-??-discovery-favourite.png": "discovery-light.png",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Theme, size in logical pixels, scale."""
-
-    name: str
-    theme: str
-    width: int
-    height: int
-    scale: float
-
-
-def parse_look(text: str) -> Look:
-    """`dark-1280x720@2`."""
-    theme, _, rest = text.partition("-")
-    size, _, scale = rest.partition("@")
-    width, _, height = size.partition("x")
-    return Look(text, theme, int(width), int(height), float(scale or 1))
-
-
-class Camera:
-    """Takes pictures of the window and of its dialogs."""
-
-    def __init__(self, window: "MainWindow", out: Path, look: Look) -> None:
-        self.window = window
-        self._out, self._look = out, look
-        self._taken = 0
-
-    async def take(self, name: str, widget: "QWidget | None" = None) -> None:
-        """One picture, after what is pending was painted."""
-        await settle()
-        self._taken += 1
-        file = self._out / f"{self._look.name}-{self._taken:02d}-{name}.png"
-        (widget or self.window).grab().save(str(file), "PNG")
-        sys.stdout.write(f"{file}\n")
-
-
-async def settle(seconds: float = 0.4) -> None:
-    """Let timers, layouts and paints of a moment happen: a picture has no event of its own to wait for."""
-    await asyncio.sleep(seconds)
-
-
-async def until(condition: Callable[[], object], *, what: str, timeout_s: float = PATIENCE_S) -> None:
-    """Wait for what a person would wait for, looking as often as a person does."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110 - the window tells nobody what it shows
-                await asyncio.sleep(0.05)
-    except TimeoutError as error:
-        raise SystemExit(f"waited {timeout_s:g} s in vain: {what}") from error
-
-
-def button(root: "QWidget", text: str) -> "QPushButton":
-    """The visible button with this word on it."""
-    from PySide6.QtWidgets import QPushButton
-
-    found = [b for b in root.findChildren(QPushButton) if b.text() == text and b.isVisible()]
-    if not found:
-        raise SystemExit(f"there is no button {text!r}")
-    return found[0]
 
 
 async def drive(window: "MainWindow", out: Path, look: Look, *, demo: bool, models: bool) -> None:
@@ -209,7 +146,7 @@ async def _drive_demo(window: "MainWindow", camera: Camera, *, models: bool) -> 
     await until(lambda: window.target is not None, what="the demo model")
     await settle(1.0)
     await camera.take("models-ready")
-    await _models(window, camera)
+    await models_tab(window, camera)
     if models:
         return
     window.open_tab("discovery")
@@ -226,102 +163,6 @@ async def _drive_demo(window: "MainWindow", camera: Camera, *, models: bool) -> 
     await camera.take("dock-folded")
     window.dock.set_folded(False)
     await _dialogs(window, camera)
-
-
-async def _models(window: "MainWindow", camera: Camera) -> None:
-    """Details, options, output; both dialects of the proxy, one on a port that is taken; requests."""
-    from PySide6.QtWidgets import QCheckBox, QLineEdit, QTabBar, QTabWidget
-
-    from llama_runner.ui.tabs.models import ModelsTab
-    from llama_runner.ui.tabs.models_form import OptionsForm
-
-    tab = window.findChild(ModelsTab)
-    assert tab is not None
-    about = tab.findChild(QTabWidget)
-    pages = next(bar for bar in tab.findChildren(QTabBar) if bar.tabText(0) == "Library")
-    assert about is not None
-    about.setCurrentIndex(2)
-    await camera.take("models-output")
-    button(tab, "Unload").click()
-    await settle(1.0)
-    about.setCurrentIndex(0)
-    await camera.take("models-unloaded")
-    about.setCurrentIndex(1)
-    await settle()
-    form = tab.findChild(OptionsForm)
-    assert form is not None
-    await camera.take("models-options")
-    form.rows["context_length"].set_text("4096")
-    form.rows["cache_type_k"].set_text("q8_0")
-    form.rows["parallel"].set_text("0")
-    await settle(1.0)
-    await camera.take("models-options-wrong")
-    form.rows["parallel"].set_text("2")
-    await settle(1.0)
-    await camera.take("models-options-entered")
-    await _profile(tab, camera)
-    button(tab, "Load").click()
-    await until(lambda: window.target is not None, what="the model with options")
-    about.setCurrentIndex(0)
-    await settle(1.0)
-    await camera.take("models-loaded")
-    pages.setCurrentIndex(1)
-    openai, ollama = (box for box in tab.findChildren(QCheckBox) if box.accessibleName().startswith("Serve"))
-    openai.click()
-    port = next(f for f in tab.findChildren(QLineEdit) if f.accessibleName() == "Port of the Ollama API")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port.setText(str(taken.getsockname()[1]))
-        ollama.click()
-        await settle(1.5)
-        await camera.take("models-busy-port")
-    pages.setCurrentIndex(2)
-    await camera.take("models-no-requests")
-    await _ask_some(tab)
-    await settle(1.5)
-    await camera.take("models-requests")
-    pages.setCurrentIndex(1)
-    port.setText("0")
-    ollama.click()
-    await settle(0.6)
-    openai.click()
-    pages.setCurrentIndex(0)
-    await settle(0.6)
-
-
-async def _profile(tab: "QWidget", camera: Camera) -> None:
-    """What is entered becomes a profile, which is deleted and brought back."""
-    from PySide6.QtGui import QAction
-    from PySide6.QtWidgets import QDialog, QLineEdit
-
-    button(tab, "Save").click()
-    await settle()
-    opened = next(d for d in tab.window().findChildren(QDialog) if d.isVisible())
-    next(iter(opened.findChildren(QLineEdit))).setText("long answers")
-    await camera.take("models-profile-name", opened)
-    button(opened, "Save").click()
-    await settle(1.0)
-    menu = next(a for a in tab.window().findChildren(QAction) if a.text() == "Delete")
-    menu.trigger()
-    await settle(1.0)
-    await camera.take("models-profile-deleted")
-    button(tab, "Undo").click()
-    await settle(1.0)
-
-
-async def _ask_some(tab: "QWidget") -> None:
-    """Requests as another program sends them: answered, streamed, refused."""
-    from llama_runner.net.client import open_http
-    from llama_runner.ui.tabs.models_serve import ServePage
-
-    page = tab.findChild(ServePage)
-    assert page is not None
-    asked = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 48, "temperature": 0}
-    async with open_http() as http:
-        for model, stream in (("SmolLM2-135M-Instruct.Q4_1", False), ("nobody", False), ("", True)):
-            body = {"model": model or "SmolLM2-135M-Instruct.Q4_1", "stream": stream, **asked}
-            await http.post(f"{page.openai.url}/chat/completions", json=body, timeout=PATIENCE_S)
 
 
 async def _chat(window: "MainWindow", camera: Camera) -> None:
@@ -413,6 +254,8 @@ def run_child(look: Look, out: Path, *, demo: bool, models: bool) -> int:
 
     with tempfile.TemporaryDirectory(prefix="llama-runner-pictures-") as home:
         _take_any_port(Path(home))
+        if demo:
+            some_models(Path(home))
         options = argparse.Namespace(
             home=Path(home), demo=demo, debug=False, json=False, quiet=False, yes=True
         )
@@ -471,5 +314,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -93,6 +93,13 @@ class StreamDecoder(Protocol):
         """Events completed by `data`, which was read at `t_ns`. Never raises: look at `failure` after."""
         ...
 
+    def plain_text(self, data: bytes) -> str:
+        """The text of a read that is one event of answer text and nothing else; it is taken as fed then.
+
+        Empty for any other read, which is to be fed: of a dialect that says more with each text, for all.
+        """
+        ...
+
     def close(self, t_ns: int) -> list[StreamEvent]:
         """The body ended: the last events. `failure` is a TruncatedError when the end marker never came."""
         ...

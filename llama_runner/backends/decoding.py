@@ -56,6 +56,10 @@ class DecoderBase(ABC):
                 self.failure = ProtocolError(self.endpoint, "its stream was cut (too_many_events)")
         return events
 
+    def plain_text(self, data: bytes) -> str:
+        """None: see `StreamDecoder`."""
+        return ""
+
     def close(self, t_ns: int) -> list[StreamEvent]:
         """The last events; `failure` is set when the end marker never came."""
         events: list[StreamEvent] = []

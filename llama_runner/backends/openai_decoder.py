@@ -1,17 +1,19 @@
 """The OpenAI chat stream and its many variations, as events. No I/O."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
-from llama_runner.backends.decoding import SseDecoder
+from llama_runner.backends.decoding import MAX_EVENTS, SseDecoder
 from llama_runner.backends.events import (
     PromptProgress,
     StreamEvent,
+    TextDelta,
     TimingsReport,
     ToolCallDelta,
     UsageReport,
 )
 from llama_runner.backends.ordinary import Ordinary, openai_chunk
+from llama_runner.backends.repeats import Repeats
 from llama_runner.backends.values import (
     NO_FIELDS,
     as_count,
@@ -26,6 +28,7 @@ from llama_runner.core.jsonio import JsonValue, dump_json
 from llama_runner.core.trace import ServerTimings, Usage
 from llama_runner.net.errors import stream_error
 from llama_runner.net.lines import DEFAULT_CAPS, StreamCaps
+from llama_runner.net.sse import is_one_event
 
 DONE: Final = b"[DONE]"
 # llama-server, SGLang, DeepSeek and LM Studio; then vLLM, Ollama's /v1 and OpenRouter. Some send two of them
@@ -40,13 +43,43 @@ class OpenAIDecoder(SseDecoder):
     """One answer to a streamed chat completion.
 
     A body that is one JSON document instead of a stream is read as the whole answer (S17).
+
+    Attributes:
+        text_key: The field of a choice, or of what is in it, that has the text.
     """
+
+    text_key: ClassVar[bytes] = b'"content":'
 
     def __init__(self, endpoint: str, caps: StreamCaps = DEFAULT_CAPS) -> None:
         super().__init__(endpoint, caps)
         # The last event with each, as it came: some servers count in every chunk.
         self._usage: tuple[int, bytes] | None = None
         self._timings: tuple[int, bytes] | None = None
+        self._repeats = Repeats(self.text_key)
+
+    def plain_text(self, data: bytes) -> str:
+        """For most reads of most engines: what they say besides the text is always the same."""
+        text = self._repeats.text(data)
+        if not text or self._finished or self.failure is not None or self._n_events >= MAX_EVENTS:
+            return ""
+        if not (self._splitter.passes(text) and self._sse.skip(data)):
+            return ""
+        self._n_events += 1
+        return text
+
+    def feed(self, t_ns: int, data: bytes) -> list[StreamEvent]:
+        """See `DecoderBase`."""
+        if text := self.plain_text(data):
+            return [TextDelta(t_ns, text)]
+        return super().feed(t_ns, data)
+
+    def _feed(self, t_ns: int, data: bytes, events: list[StreamEvent]) -> None:
+        usage, timings = self._usage, self._timings
+        super()._feed(t_ns, data, events)
+        # Counts are other ones in every event.
+        is_bare = usage is self._usage and timings is self._timings
+        if len(events) == 1 and is_bare and isinstance(only := events[0], TextDelta) and is_one_event(data):
+            self._repeats.learn(data, only.text)
 
     def _close(self, t_ns: int, events: list[StreamEvent]) -> None:
         super()._close(t_ns, events)

@@ -72,9 +72,7 @@ class ReasoningSplitter:
 
     def feed(self, t_ns: int, text: str, counted: int | None, events: list[StreamEvent]) -> None:
         """Append to `events` what the piece, with what was held back before it, turns out to be."""
-        in_text = self._place is _Place.TEXT and not self._held
-        if self.off or (in_text and "<" not in text and "[" not in text):
-            self._before = text
+        if self.passes(text):
             events.append(TextDelta(t_ns, text, counted))
             return
         pieces = _Pieces([*self._held, _Piece(t_ns, text, counted)], events)
@@ -84,6 +82,14 @@ class ReasoningSplitter:
             at = self._step(pieces, at)
         n_held = sum(len(piece.text) for piece in self._held)
         self._before = pieces.text[: -n_held or None] or self._before
+
+    def passes(self, text: str) -> bool:
+        """Whether the next piece is answer text as it is; it is taken then. False changes nothing."""
+        in_text = self._place is _Place.TEXT and not self._held
+        if not self.off and not (in_text and "<" not in text and "[" not in text):
+            return False
+        self._before = text
+        return True
 
     def flush(self, events: list[StreamEvent]) -> None:
         """What was held back is no tag: the answer ended, or something other than text comes."""

@@ -13,6 +13,12 @@ class SseEvent(NamedTuple):
     data: bytes
 
 
+def is_one_event(data: bytes) -> bool:
+    """Whether `data` is one line of data and the blank line that ends its event."""
+    is_framed = data.startswith(b"data: ") and data.endswith(b"\n\n")
+    return is_framed and data.count(b"\n") == 2 and b"\r" not in data
+
+
 class SseParser:
     """Comments, `id` and `retry` are skipped: nothing here ever reconnects."""
 
@@ -27,14 +33,15 @@ class SseParser:
     def feed(self, data: bytes) -> Iterable[SseEvent]:
         """The events that `data` completes. Raises StreamLimitError after those before it."""
         # One event in a read of its own: what most servers send, and most of what is ever fed.
-        if data.startswith(b"data: ") and data.endswith(b"\n\n") and self._is_one_event(data):
+        if is_one_event(data) and self.skip(data):
             return (SseEvent("", data[6:-2]),)
         return self._events(self._lines.feed(data))
 
-    def _is_one_event(self, data: bytes) -> bool:
+    def skip(self, data: bytes) -> bool:
+        """Take one whole event as fed that its reader knows; False where it would not stand for itself."""
         if self._first or self._name or self._data or len(data) > self._caps.event:
             return False
-        return data.count(b"\n") == 2 and b"\r" not in data and self._lines.skip(data)
+        return self._lines.skip(data)
 
     def close(self) -> Iterator[SseEvent]:
         """The body ended: an event whose last blank line is missing counts (servers forget it at the end)."""

@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from llama_runner.core.clock import Clock
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
 
@@ -26,6 +27,8 @@ FOREVER: Final = math.inf
 _MAX_CHARS: Final = 200
 # Ollama says "for ever" as now plus the longest duration Go has: some 292 years.
 _FAR_S: Final = (2**63 - 1) / 1e9
+_US_NS: Final = 1000
+_SECOND_US: Final = 1_000_000
 # The last moment that a calendar of Python's holds.
 _LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _LAST_S: Final = _LAST.timestamp()
@@ -67,7 +70,36 @@ def rfc3339(seconds: float) -> str:
         moment = datetime.fromtimestamp(min(seconds, _LAST_S), UTC)
     except (OverflowError, OSError, ValueError):
         moment = _LAST
+    return utc_text(moment)
+
+
+def utc_text(moment: datetime) -> str:
+    """A moment in UTC as Ollama writes it."""
     return moment.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class Stamps:
+    """The time now, for each line of an answer: only the digits behind the second are written anew.
+
+    The calendar is asked once a second; between, the monotonic clock goes on from there.
+    """
+
+    __slots__ = ("_clock", "_second", "_second_ns")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = b""
+        self._second_ns = 0
+
+    def now(self) -> bytes:
+        """As `utc_text` has it."""
+        behind_us = (self._clock.now_ns() - self._second_ns) // _US_NS
+        if not (self._second and 0 <= behind_us < _SECOND_US):
+            moment = self._clock.utc()
+            self._second = utc_text(moment)[: -len("000000Z")].encode()
+            behind_us = moment.microsecond
+            self._second_ns = self._clock.now_ns() - behind_us * _US_NS
+        return b"%b%06dZ" % (self._second, behind_us)
 
 
 def expires_at(now_s: float, idle_unload_s: float | None) -> str:

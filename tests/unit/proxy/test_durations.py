@@ -1,11 +1,11 @@
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
-from llama_runner.proxy.durations import expires_at, keep_alive_s, nanoseconds, rfc3339
+from llama_runner.proxy.durations import Stamps, expires_at, keep_alive_s, nanoseconds, rfc3339, utc_text
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,28 @@ def test_for_ever_is_far_away() -> None:
 
 def test_unknown_durations_count_as_nothing() -> None:
     assert (nanoseconds(None), nanoseconds(1.5)) == (0, 1_500_000_000)
+
+
+class Hands:
+    """Two clocks that are set by hand."""
+
+    def __init__(self) -> None:
+        self.ns = 1_000_000
+        self.wall = datetime(2026, 1, 2, 3, 4, 5, 999_990, UTC)
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def utc(self) -> datetime:
+        return self.wall
+
+
+def test_a_stamp_goes_on_within_its_second_and_asks_the_calendar_for_the_next() -> None:
+    hands = Hands()
+    stamps = Stamps(hands)
+    assert stamps.now() == utc_text(hands.wall).encode() == b"2026-01-02T03:04:05.999990Z"
+    hands.ns += 9_000
+    assert stamps.now() == b"2026-01-02T03:04:05.999999Z"
+    hands.ns += 1_000
+    hands.wall = datetime(2027, 1, 1, tzinfo=UTC)
+    assert stamps.now() == b"2027-01-01T00:00:00.000000Z"

@@ -1,6 +1,8 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from llama_runner.backends.openai_decoder import OpenAIDecoder
@@ -134,3 +136,39 @@ def test_arguments_that_are_no_object_are_kept_as_text() -> None:
 def test_the_filler_of_a_long_wait_is_an_empty_piece() -> None:
     (line,) = lines(writer().ping())
     assert line["message"]["content"] == "" and line["done"] is False
+
+
+class Noon:
+    """A clock that stands still."""
+
+    def now_ns(self) -> int:
+        return 5_000_000_000
+
+    def utc(self) -> datetime:
+        return datetime(2026, 1, 2, 12, 0, 0, 42, UTC)
+
+
+@pytest.mark.parametrize("name", ["m:latest", 'a "model"', "模型", '\\u0001"\\u0002"'])
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("field", ["content", "reasoning_content"])
+def test_a_line_is_the_object_written_at_once(kind: Kind, name: str, field: str) -> None:
+    """Spliced from the same parts, byte for byte, the short way and the long."""
+    record = RequestLog().begin("/api/chat", "m", CLOCK.utc(), streamed=True)
+    told = OllamaWriter(
+        OpenAIDecoder("m"),
+        kind=kind,
+        name=name,
+        streamed=True,
+        record=record,
+        since=lambda: 2.0,
+        clock=Noon(),
+    )
+    for text in ("Hé", "東京", 'a"b\\c\n\t</x>'):
+        said: dict[str, Any] = {"content": text}
+        if field != "content":
+            said = {"content": "", "thinking": text}
+        place: dict[str, Any] = {"message": {"role": "assistant", **said}}
+        if kind is Kind.GENERATE:
+            place = {"response": said.pop("content"), **said}
+        line = {"model": name, "created_at": "2026-01-02T12:00:00.000042Z", **place, "done": False}
+        assert told.feed(chunk({field: text})) == msgspec.json.encode(line) + b"\n"

@@ -12,7 +12,7 @@ from llama_runner.backends.live import AnswerState, AnswerView
 from llama_runner.backends.request import Role, SamplingOptions
 from llama_runner.chat.conversation import Conversation, Exchange, Question
 from llama_runner.chat.history import History
-from llama_runner.chat.history_values import KeptConversation, KeptTurn
+from llama_runner.chat.history_values import KeptConversation, KeptTurn, title_of_text
 from llama_runner.chat.manager import ChatManager
 from llama_runner.core.clock import Clock, seconds
 from llama_runner.core.errors import LlamaRunnerError, StorageError
@@ -109,7 +109,29 @@ class Keeper:
         turns = [turn for exchange in new for turn in turns_of(exchange)]
         await self._history.save(conversation_id, snapshot.system_prompt, new[0].position, turns)
         self._saved[conversation_id] = _Saved(len(exchanges), snapshot.revision, self._clock.now_ns())
-        self.kept.publish(conversation_id)
+        # A journal of what still grows is no news to a list.
+        if saved is None or not snapshot.busy:
+            self.kept.publish(conversation_id)
+
+    async def whole(self, conversation_id: str) -> KeptConversation:
+        """All of a conversation, from the file or, where it is not kept, from the chat.
+
+        Raises NotFoundError, StorageError.
+        """
+        if conversation_id in self._saved or conversation_id not in self._chat.conversations:
+            await self._try(conversation_id)
+            return await self._history.load(conversation_id)
+        snapshot = self._chat.snapshot(conversation_id)
+        turns = [turn for one in self._chat.exchanges(conversation_id) for turn in turns_of(one)]
+        dates = [turn.at for turn in turns if turn.at is not None] or [self._clock.utc()]
+        return KeptConversation(
+            conversation_id,
+            snapshot.title or next((name for turn in turns if (name := title_of_text(turn.text))), ""),
+            dates[0],
+            dates[-1],
+            tuple(turns),
+            snapshot.system_prompt,
+        )
 
     async def open(self, conversation_id: str) -> None:
         """Bring a kept conversation into the chat, unless it is there. Raises NotFoundError, StorageError."""
@@ -151,7 +173,7 @@ class Keeper:
         """
         if conversation_id in self._chat.conversations:
             await self._chat.stop(conversation_id)
-            await self._try(conversation_id)
+        await self._try(conversation_id)
         kept = await self._history.load(conversation_id)
         await self._history.delete(conversation_id)
         self._saved.pop(conversation_id, None)
@@ -192,7 +214,7 @@ class Keeper:
         return seconds(self._clock.now_ns(), saved.at_ns) >= JOURNAL_S
 
     async def _try(self, conversation_id: str) -> None:
-        if not self._wanted():
+        if not self._wanted() or conversation_id not in self._chat.conversations:
             return
         try:
             await self.keep(conversation_id)

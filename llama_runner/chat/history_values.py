@@ -133,7 +133,7 @@ def storable(text: str) -> str:
 def title_of_text(text: str) -> str:
     """The title that a conversation gets from its first question: its first line; empty without one."""
     lines = text.strip().splitlines()
-    return cut(scrub_text(lines[0].strip()), TITLE_CHARS) if lines else ""
+    return cut(lines[0].strip(), TITLE_CHARS) if lines else ""
 
 
 def to_ms(moment: datetime) -> int:

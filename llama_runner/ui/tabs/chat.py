@@ -10,19 +10,19 @@ from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QSplitter,
 from llama_runner.backends.base import Target
 from llama_runner.backends.live import AnswerState
 from llama_runner.chat.conversation import ConversationSnapshot, TurnView
-from llama_runner.core.errors import NotFoundError, UsageError
-from llama_runner.ui.async_slots import async_slot_once, is_running, start_task
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError, UsageError
+from llama_runner.ui.async_slots import is_running, start_task
 from llama_runner.ui.tabs import Shell
-from llama_runner.ui.tabs.chat_list import ConversationList, title_of
+from llama_runner.ui.tabs.chat_care import ChatCare
+from llama_runner.ui.tabs.chat_history import HistoryPanel
 from llama_runner.ui.tabs.chat_view import ConversationView
-from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS, tooltip
+from llama_runner.ui.theme import SPACE_M, SPACE_S, SPACE_XS
 from llama_runner.ui.widgets.answers import prefill_of, stage_of
 from llama_runner.ui.widgets.figures import FiguresHelp
 from llama_runner.ui.widgets.fold import FoldButton
 from llama_runner.ui.widgets.label import NameLabel, PlainLabel
 from llama_runner.ui.widgets.polling import Poller
 from llama_runner.ui.widgets.prompt_edit import PromptEdit
-from llama_runner.ui.widgets.questions import confirm
 from llama_runner.ui.widgets.safe_html import clean_text
 from llama_runner.ui.widgets.sampling import SamplingForm
 from llama_runner.ui.widgets.start_stop import StartStop
@@ -47,6 +47,8 @@ class ChatTab(QWidget):
         self._shell = shell
         existing = self._chat.conversations
         self._current = existing[-1] if existing else self._new_id()
+        # What was picked last: it is shown as soon as it is open.
+        self._wanted = self._current
         self._seen: tuple[object, ...] = ()
         self._drafts: dict[str, str] = {}
         self._build_list()
@@ -58,7 +60,8 @@ class ChatTab(QWidget):
         self._changes = self._chat.changed.subscribe(maxlen=64)
         self.destroyed.connect(self._changes.close)
         shell.target_changed.connect(self._show_target)
-        self._fill_list()
+        workspace.keeper.start()
+        self._panel.show_current(self._current)
         self._show_target()
         self._show_system_prompt()
         self._poller = Poller(self, self._read)
@@ -66,22 +69,12 @@ class ChatTab(QWidget):
     # --- building ------------------------------------------------------------------------------------------
 
     def _build_list(self) -> None:
-        self._list = ConversationList()
-        self._list.setObjectName("chat-list")
-        self._list.picked.connect(self._pick)
-        self._list.delete_wanted.connect(self._delete)
-        self._new_button = QPushButton(self.tr("New"))
-        self._new_button.setObjectName("chat-new")
-        self._new_button.setAccessibleName(self.tr("New conversation"))
-        self._new_button.setToolTip(tooltip(self.tr("New conversation (Ctrl+N)")))
-        self._shell.theme.give_icon(self._new_button, "mdi6.plus")
-        self._new_button.clicked.connect(self._begin_new)
-        self._delete_button = QPushButton(self.tr("Delete"))
-        self._delete_button.setObjectName("chat-delete")
-        self._delete_button.setAccessibleName(self.tr("Delete this conversation"))
-        self._delete_button.setToolTip(tooltip(self.tr("Delete this conversation, after a question")))
-        self._shell.theme.give_icon(self._delete_button, "mdi6.trash-can-outline")
-        self._delete_button.clicked.connect(self._delete)
+        self._care = ChatCare(self._workspace, self._shell, self._snapshot, parent=self)
+        self._panel = HistoryPanel(self._workspace, self._shell, self._care)
+        self._panel.picked.connect(self._pick)
+        self._care.begin_wanted.connect(self._begin_new)
+        self._care.gone.connect(self._forget)
+        self._care.show_wanted.connect(self._pick)
 
     def _build_transcript(self) -> None:
         self._transcript = TranscriptView(self._shell.theme)
@@ -155,7 +148,7 @@ class ChatTab(QWidget):
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
         splitter.setHandleWidth(SPACE_S)
-        splitter.addWidget(self._left_side())
+        splitter.addWidget(self._panel)
         splitter.addWidget(self._right_side())
         splitter.setStretchFactor(0, 0)
         splitter.setStretchFactor(1, 1)
@@ -163,19 +156,6 @@ class ChatTab(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(SPACE_M, SPACE_M, SPACE_M, SPACE_S)
         row.addWidget(splitter)
-
-    def _left_side(self) -> QWidget:
-        side = QWidget()
-        column = QVBoxLayout(side)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE_S)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE_S)
-        buttons.addWidget(self._new_button, 1)
-        buttons.addWidget(self._delete_button, 1)
-        column.addLayout(buttons)
-        column.addWidget(self._list, 1)
-        return side
 
     def _right_side(self) -> QWidget:
         side = QWidget()
@@ -207,59 +187,72 @@ class ChatTab(QWidget):
         return side
 
     def _add_shortcuts(self) -> None:
-        # Of the window, so that they work wherever the focus is; a hidden tab does not hear them.
-        QShortcut(QKeySequence.StandardKey.New, self, self._begin_new)
+        # Of the window, so that it works wherever the focus is; a hidden tab does not hear it.
         self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self._stop)
 
     # --- conversations -------------------------------------------------------------------------------------
 
-    def _new_id(self) -> str:
-        return self._chat.new_conversation(self._workspace.settings.chat.system_prompt)
+    def _new_id(self, *, private: bool = False) -> str:
+        prompt = self._workspace.settings.chat.system_prompt
+        return self._chat.new_conversation(prompt, private=private)
 
-    def _begin_new(self) -> None:
-        if self._snapshot().messages:
-            self._pick(self._new_id())
-            self._fill_list()
+    def _begin_new(self, private: bool) -> None:
+        now = self._snapshot()
+        if now.messages or now.private is not private:
+            self._pick(self._new_id(private=private))
         self._input.setFocus()
 
     def _pick(self, conversation_id: str) -> None:
+        """Show a conversation; one that is only kept is opened first."""
+        self._wanted = conversation_id
         if conversation_id == self._current:
             return
+        if conversation_id in self._chat.conversations:
+            self._show(conversation_id)
+        else:
+            start_task(self, self._open(conversation_id), name=f"open {conversation_id}")
+
+    async def _open(self, conversation_id: str) -> None:
+        try:
+            await self._workspace.keeper.open(conversation_id)
+        except LlamaRunnerError as error:
+            self._shell.report(error, doing=self.tr("opening the conversation"))
+            self._panel.show_current(self._current)
+            return
+        # Another one may have been picked meanwhile.
+        if conversation_id == self._wanted:
+            self._show(conversation_id)
+
+    def _show(self, conversation_id: str) -> None:
+        left = self._current
         self._keep_system_prompt()
-        self._drafts[self._current] = self._input.text
+        self._drafts[left] = self._input.text
         self._current = conversation_id
         self._input.setPlainText(self._drafts.pop(conversation_id, ""))
         self._show_system_prompt()
+        self._show_target()
+        self._panel.show_current(conversation_id)
         self._read()
+        if not self._drafts[left] and not self._chat.snapshot(left).messages:
+            # Nothing was ever said in it.
+            del self._drafts[left]
+            start_task(self, self._leave(left), name="forget an empty conversation")
 
-    @async_slot_once
-    async def _delete(self) -> None:
-        doomed = self._current
-        title = title_of(self._snapshot())
-        if self._snapshot().messages and not await confirm(
-            self,
-            title=self.tr("Delete a conversation"),
-            text=self.tr("Delete “{title}”?").format(title=title),
-            action=self.tr("Delete"),
-            details=self.tr("It cannot be brought back."),
-        ):
-            return
-        if doomed in self._chat.conversations:
-            await self._chat.delete(doomed)
-            self._view.drop(doomed)
-        self._drafts.pop(doomed, None)
-        if self._current == doomed:
+    async def _leave(self, conversation_id: str) -> None:
+        await self._chat.delete(conversation_id)
+        self._panel.show_current(self._current)
+
+    def _forget(self, conversation_id: str) -> None:
+        """It was deleted."""
+        self._view.drop(conversation_id)
+        self._drafts.pop(conversation_id, None)
+        if self._current == conversation_id:
             left = self._chat.conversations
-            self._current = left[-1] if left else self._new_id()
+            self._current = self._wanted = left[-1] if left else self._new_id()
             self._input.setPlainText(self._drafts.pop(self._current, ""))
             self._show_system_prompt()
-        self._fill_list()
+        self._panel.show_current(self._current)
         self._read()
-        self._shell.say(self.tr("Deleted “{title}”.").format(title=title))
-
-    def _fill_list(self) -> None:
-        ids = reversed(self._chat.conversations)
-        self._list.fill([self._chat.snapshot(one) for one in ids], self._current)
 
     def _snapshot(self) -> ConversationSnapshot:
         return self._chat.snapshot(self._current)
@@ -359,12 +352,13 @@ class ChatTab(QWidget):
         changed = {one for one in self._changes.drain() if one != self._current}
         snapshot = self._snapshot()
         self._view.show(snapshot)
+        self._panel.look()
         for one in changed & set(self._chat.conversations):
-            self._list.change(self._chat.snapshot(one))
+            self._panel.change(self._chat.snapshot(one))
         seen = (snapshot.id, snapshot.revision, self._busy())
         if seen != self._seen:
             self._seen = seen
-            self._list.change(snapshot)
+            self._panel.change(snapshot)
             self._show_state(snapshot)
 
     def _show_state(self, snapshot: ConversationSnapshot) -> None:
@@ -410,15 +404,21 @@ class ChatTab(QWidget):
         self._escape.setEnabled(busy)
         why_not = self._why_not()
         self._go.set_ready(not why_not, why_not)
+        self._care.refresh()
 
     def _show_target(self) -> None:
         target = self._shell.target
         self._target.set_name(
-            self.tr("No model chosen") if target is None else self.tr("To {label}").format(label=target.label)
+            self.tr("No model chosen") if target is None else self._to().format(label=target.label)
         )
         if not self._snapshot().messages:
             self._show_empty()
         self._show_buttons()
+
+    def _to(self) -> str:
+        if self._snapshot().private:
+            return self.tr("To {label}, private: not kept")
+        return self.tr("To {label}")
 
     @staticmethod
     def _last_answer(snapshot: ConversationSnapshot) -> TurnView | None:

@@ -6,11 +6,17 @@ from PySide6.QtCore import QObject
 
 from llama_runner.backends.request import Role
 from llama_runner.chat.conversation import ConversationSnapshot, TurnView
+from llama_runner.core import format
 from llama_runner.ui.widgets.answers import AnswerPainter
 from llama_runner.ui.widgets.safe_html import render_plain
 from llama_runner.ui.widgets.transcript import TranscriptView
 
 ANSWER_SERIES: Final = 0
+# Of a conversation of another day the end is read; laying out a thousand turns would take seconds.
+MOST_SHOWN: Final = 100
+# Laid out in one look, some milliseconds: the others wait for the next one.
+TURNS_A_LOOK: Final = 4
+_EARLIER: Final = "-1"
 
 
 class ConversationView(QObject):
@@ -24,6 +30,8 @@ class ConversationView(QObject):
         self._revision = -1
         # Turns below this number have ended and are on the screen; the last one's figures may change yet.
         self._settled = 0
+        # The first turn that is shown.
+        self._first = 0
 
     @property
     def rendering(self) -> bool:
@@ -33,13 +41,17 @@ class ConversationView(QObject):
     def show(self, snapshot: ConversationSnapshot) -> None:
         """Bring the transcript up to `snapshot`."""
         if snapshot.id != self._id:
-            self._begin(snapshot.id)
+            self._begin(snapshot)
         if snapshot.revision == self._revision:
             return
-        self._revision = snapshot.revision
-        for number in range(max(self._settled - 1, 0), len(snapshot.messages)):
-            if self._show_turn(number, snapshot.messages[number]) and number == self._settled:
+        begin = max(self._settled - 1, self._first)
+        end = begin + TURNS_A_LOOK
+        for number, turn in enumerate(snapshot.messages[begin:end], begin):
+            if self._show_turn(number, turn) and number == self._settled:
                 self._settled += 1
+        if end < len(snapshot.messages):
+            return
+        self._revision = snapshot.revision
 
     def forget_last(self, conversation_id: str) -> None:
         """The last answer is about to be replaced by another one to the same question."""
@@ -55,10 +67,14 @@ class ConversationView(QObject):
         """A conversation was deleted: keep nothing of it."""
         self._painter.drop(conversation_id)
 
-    def _begin(self, conversation_id: str) -> None:
-        self._id, self._revision, self._settled = conversation_id, -1, 0
+    def _begin(self, snapshot: ConversationSnapshot) -> None:
+        self._id, self._revision = snapshot.id, -1
         self._painter.clear()
         self._transcript.clear_messages()
+        self._settled = self._first = max(0, len(snapshot.messages) - MOST_SHOWN)
+        if earlier := snapshot.earlier + self._first:
+            words = self.tr("{count} earlier messages are kept and not shown here; an export has them.")
+            self._transcript.add(_EARLIER, words.format(count=format.count(earlier)))
 
     def _show_turn(self, number: int, turn: TurnView) -> bool:
         """Show a turn as it is now. True once it has ended."""

@@ -16,6 +16,7 @@ from llama_runner.backends.live import AnswerState
 from llama_runner.backends.request import calls_in_words
 from llama_runner.chat.conversation import TurnView
 from llama_runner.core import format
+from llama_runner.core.trace import NO_METRICS
 from llama_runner.ui.async_slots import is_running, start_task
 from llama_runner.ui.widgets.figures import LENGTH_REASON, figures_line, not_sent_line
 from llama_runner.ui.widgets.safe_html import Rendered, render_markdown, render_plain
@@ -188,7 +189,9 @@ def note_of(answer: Answer, *, hidden_chars: int = 0, figures: bool = True) -> s
         parts.append(called)
     if figures and answer.not_sent:
         parts.append(not_sent_line(answer.not_sent))
-    if figures and (answer.state is not AnswerState.ERROR or answer.metrics.output_tokens is not None):
+    failed = answer.state is AnswerState.ERROR and answer.metrics.output_tokens is None
+    # An answer of another program, or of another day, may have none.
+    if figures and not failed and answer.metrics != NO_METRICS:
         parts.append(figures_line(answer.metrics))
     return " ".join(parts)
 

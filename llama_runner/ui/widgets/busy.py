@@ -1,24 +1,28 @@
 """A long action: its progress, how long it still takes, and a way to stop it."""
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from llama_runner.core import format
-from llama_runner.ui.theme import SPACE_S
+from llama_runner.ui.theme import SPACE_S, SPACE_XS
 from llama_runner.ui.widgets.label import PlainLabel
 
 _STEPS = 1000
 
 
 class BusyBar(QWidget):
-    """Hidden until `begin`; `stopped` is the person's wish, not the end of the action."""
+    """Hidden until `begin`; `stopped` is the person's wish, not the end of the action.
+
+    Args:
+        narrow: The words stand above the bar and go on in the next line, for side panels.
+    """
 
     stopped = Signal()
 
-    def __init__(self, *, name: str, parent: QWidget | None = None) -> None:
+    def __init__(self, *, name: str, narrow: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._stopping = False
-        self._text = PlainLabel(muted=True)
+        self._text = PlainLabel(muted=True, wrap=narrow)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setAccessibleName(name)
@@ -26,12 +30,15 @@ class BusyBar(QWidget):
         self._stop.setAccessibleName(self.tr("Stop: {action}").format(action=name))
         self._stop.clicked.connect(self._ask_to_stop)
         self.setFocusProxy(self._stop)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACE_XS)
+        row = QHBoxLayout()
         row.setSpacing(SPACE_S)
         row.addWidget(self._bar, 1)
-        row.addWidget(self._text)
+        (column if narrow else row).addWidget(self._text)
         row.addWidget(self._stop)
+        column.addLayout(row)
         self.hide()
 
     def begin(self, text: str) -> None:

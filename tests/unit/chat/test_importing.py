@@ -280,9 +280,10 @@ async def test_a_large_export_takes_the_memory_of_one_conversation(
 ) -> None:
     """C12: the caps lowered, so that seconds are enough; `python -m tests.bench.history` has a million."""
     monkeypatch.setattr(importing, "MAX_CONVERSATION_BYTES", 256 * 1024)
+    monkeypatch.setattr(importing, "BATCH_CONVERSATIONS", 10)
 
     def conversations() -> Any:
-        for number in range(400):
+        for number in range(200):
             yield chatgpt(number, 30)
         yield chatgpt(1000, 3_000)  # More than one conversation may have.
         yield chatgpt(1001, 2)
@@ -294,10 +295,10 @@ async def test_a_large_export_takes_the_memory_of_one_conversation(
         report = await import_file(history, path, seen.append)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert await history.count() == 401
+        assert await history.count() == 201
 
     assert report.left_out == {"conversations of more than 256 KiB": 1}
-    assert (report.new, report.messages) == (401, 12_002)
+    assert (report.new, report.messages) == (201, 6_002)
     assert report.read_bytes == report.total_bytes == path.stat().st_size
     assert [one.new for one in seen] == sorted(one.new for one in seen)
     assert len(seen) > 5

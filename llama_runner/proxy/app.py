@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from llama_runner.core.jsonio import JsonValue
+from llama_runner.proxy.audio_face import AudioFace
 from llama_runner.proxy.calls import Relays
 from llama_runner.proxy.lm_studio_face import LmStudioFace
 from llama_runner.proxy.ollama_face import OllamaFace
@@ -25,13 +26,15 @@ _UNKNOWN: Final = "Unexpected endpoint or method. ({method} {path})"
 
 def openai_app(shared: Relays) -> Starlette:
     """Port 1234: OpenAI's dialect, Anthropic's messages, LM Studio's own."""
-    return _application([*OpenAIFace(shared).routes(), *LmStudioFace(shared).routes()], openai_refusal)
+    routes = [*OpenAIFace(shared).routes(), *AudioFace(shared).routes(), *LmStudioFace(shared).routes()]
+    return _application(routes, openai_refusal)
 
 
 def ollama_app(shared: Relays) -> Starlette:
     """Port 11434: Ollama's dialect, and OpenAI's below `/v1` as Ollama has it."""
     openai = OpenAIFace(shared, owner=OLLAMAS, listed=full_name).routes()
     below_v1 = [route for route in openai if route.path.startswith("/v1/")]
+    below_v1 += AudioFace(shared).routes()
     return _application([*OllamaFace(shared).routes(), *below_v1], ollama_refusal)
 
 

@@ -212,7 +212,9 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
     url = upstream.base_url + call.path
     record.warning = bridge.not_told(call.left_out) or record.warning
     if step.where == LOCAL:
-        return _Wire(url, _headers(upstream, call), held(call.body))
+        # Under the name it was asked for, which some answers repeat.
+        body = held(call.body) if call.form is None else call.form.encoded(upstream.model_id)
+        return _Wire(url, _headers(upstream, call), body)
     if record.hops >= MAX_HOPS:
         raise ServerError(
             "This request goes round in circles.", "Look at the routes of each proxy it passes."
@@ -228,13 +230,20 @@ def _prepared(one: Asking, step: Step, upstream: Upstream) -> WireLike:
         headers = _headers(upstream, call)
         if upstream.engine is Engine.ANTHROPIC:
             headers = {**backend.encode(chat_request({})).headers, "Accept": headers["Accept"]}
-        body = _for_model(call, upstream.model_id)
-        return _Wire(url, {**headers, **hops}, held(body) if upstream.engine is Engine.LLAMA_SERVER else body)
+        return _Wire(url, {**headers, **hops}, _body(call, upstream))
     document = {**call.document(), "model": upstream.model_id}
     wire, writer = bridge.bridged(backend, document, call.writer(record), one.shared.clock)
     one.out.start_over(writer)
     record.warning = bridge.not_told((*call.left_out, *wire.not_sent)) or record.warning
     return _Wire(wire.url, {**wire.headers, **hops}, wire.body)
+
+
+def _body(call: Call, upstream: Upstream) -> bytes:
+    """What another server is sent that speaks the same dialect."""
+    if call.form is not None:
+        return call.form.encoded(upstream.model_id)
+    body = _for_model(call, upstream.model_id)
+    return held(body) if upstream.engine is Engine.LLAMA_SERVER else body
 
 
 def _for_model(call: Call, model_id: str) -> bytes:
@@ -255,6 +264,8 @@ def hops_of(scope: Scope) -> int:
 def _headers(upstream: Upstream, call: Call) -> dict[str, str]:
     accept = "text/event-stream" if call.streamed else "application/json"
     headers = {"Content-Type": "application/json", "Accept": accept}
+    if call.form is not None:
+        headers = {"Content-Type": call.form.content_type, "Accept": "*/*"}
     if upstream.api_key:
         headers["Authorization"] = f"Bearer {upstream.api_key}"
     return headers

@@ -14,6 +14,7 @@ from llama_runner.proxy.admission import Admission
 from llama_runner.proxy.answers import AnswerWriter
 from llama_runner.proxy.bodies import MAX_BODY_BYTES
 from llama_runner.proxy.breaker import Breakers
+from llama_runner.proxy.forms import Form
 from llama_runner.proxy.host import ModelHost, OfferedModel
 from llama_runner.proxy.native import Native
 from llama_runner.proxy.prompts import PromptLog
@@ -39,6 +40,7 @@ class Call:
         native: What it said in that dialect, where servers may be asked in it too.
         conversation: What `body` says, where the client's dialect shortens what does not fit the context.
         left_out: Names of what the client asked for and `body` cannot say.
+        form: What is sent in place of `body`, where the request is a form.
     """
 
     model: OfferedModel
@@ -52,6 +54,7 @@ class Call:
     native: Native | None = None
     conversation: Conversation | None = None
     left_out: tuple[str, ...] = ()
+    form: Form | None = None
 
     def document(self) -> dict[str, JsonValue]:
         """What `body` says, which this program itself wrote."""

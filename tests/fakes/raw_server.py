@@ -17,11 +17,13 @@ class RawServer:
 
     Attributes:
         heads: Request lines and headers, in order of arrival.
+        bodies: Of those requests that came whole.
     """
 
     port: int = 0
     scheme: str = "http"
     heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
 
     @property
@@ -52,7 +54,7 @@ async def raw_server(
             head = await reader.readuntil(b"\r\n\r\n")
             seen.heads.append(head)
             # Closing with something unread would reset the connection, and the answer could be lost.
-            await reader.readexactly(_body_length(head))
+            seen.bodies.append(await reader.readexactly(_body_length(head)))
             data = script(len(seen.heads) - 1, head)
             if data is None:
                 await leaving.wait()

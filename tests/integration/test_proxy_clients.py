@@ -131,6 +131,11 @@ def test_openai_pictures_are_refused_clearly(oai: openai.OpenAI) -> None:
             oai.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": part}])
 
 
+def test_openai_recordings_need_a_model_that_hears(oai: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="does not hear"):
+        oai.audio.transcriptions.create(model=MODEL, file=("a.wav", b"RIFF"))
+
+
 # --- ollama -----------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton, QToolButton, QWidget
+from pytestqt.qtbot import QtBot
 
 from llama_runner.control.values import Plan, PlannedModel, PlanPart, ServedAdapter, ServedModel
 from llama_runner.core.load_options import FLAGS, LoadOptions
@@ -58,6 +59,22 @@ def form(one_form: OptionsForm) -> Iterator[OptionsForm]:
 def named(root: QWidget, name: str) -> QWidget:
     (found,) = [w for w in root.findChildren(QWidget) if w.accessibleName() == name]
     return found
+
+
+def test_what_is_wrong_with_a_field_comes_into_sight_in_a_small_window(
+    form: OptionsForm, qtbot: QtBot
+) -> None:
+    """1024 x 600 leaves room for two fields: the words below the second would be out of sight."""
+    form.resize(420, 150)
+    row = form.rows["parallel"]
+    try:
+        row.set_text("1")
+        assert row.problem == ""
+        row.set_text("0")
+        problem = named(form, f"Problem with {row.info.title}")
+        qtbot.waitUntil(lambda: problem.visibleRegion().boundingRect().height() == problem.height() > 0)
+    finally:
+        form.resize(420, 600)
 
 
 def test_every_option_of_the_catalogue_has_a_row_with_help_and_bounds(form: OptionsForm) -> None:

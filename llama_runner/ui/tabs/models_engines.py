@@ -172,7 +172,7 @@ class EnginesView(QWidget):
             # The service went away; the tab says so.
             return
         self.show_engines(engines)
-        if name:
+        if any(one.name == name for one in engines):
             self._table.select_keys({name})
         self.arrived.emit(engines)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from PySide6.QtCore import QCoreApplication, Qt, Signal
+from PySide6.QtCore import QCoreApplication, Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from llama_runner.core.load_options import FLAGS, NO_OPTIONS, Group, LoadOptions
@@ -93,7 +93,7 @@ class OptionsForm(QWidget):
         self._reset.clicked.connect(self.reset)
         self._lay_out(page, below)
         for row in self._rows.values():
-            row.edited.connect(self._row_edited)
+            row.edited.connect(lambda row=row: self._row_edited(row))
         self._show_counts()
 
     def _lay_out(self, page: QWidget, below: QWidget | None) -> None:
@@ -178,10 +178,14 @@ class OptionsForm(QWidget):
         for group in self._groups:
             group.search(words)
 
-    def _row_edited(self) -> None:
-        if not self._filling:
-            self._show_counts()
-            self.edited.emit()
+    def _row_edited(self, row: OptionRow) -> None:
+        if self._filling:
+            return
+        self._show_counts()
+        self.edited.emit()
+        if row.problem:
+            # What is wrong with it is told below the field: out of sight perhaps, and laid out only then.
+            QTimer.singleShot(0, self, lambda: self._area.ensureWidgetVisible(row, 0, SPACE_S))
 
     def _show_counts(self) -> None:
         entered = any(row.text for row in self._rows.values())

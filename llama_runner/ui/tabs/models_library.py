@@ -153,8 +153,9 @@ class Library(QWidget):
         self._show_rows()
         if self.table.current is None and self._files:
             loaded = {one.model for one in self._instances if one.state in RUNNING}
-            first = next((file.id for file in self._files if file.id in loaded), self._files[0].id)
-            self.table.select_keys({first})
+            # What runs, else what could run, in the order of the list.
+            first = min(self._files, key=lambda file: (file.id not in loaded, file.problem is not None))
+            self.table.select_keys({first.id})
 
     def show_instances(self, instances: tuple[Instance, ...]) -> None:
         """This runs now."""

@@ -92,13 +92,13 @@ class History:
         await self._do(lambda store: store.delete(conversation_id))
 
     async def close(self) -> None:
-        """Finish what was asked, keep a copy when one is due, let go of the file. Idempotent."""
+        """Finish what was asked and let go of the file. Idempotent."""
         self._closed = True
         thread, self._thread = self._thread, None
         if thread is None:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._end)
+            await asyncio.get_running_loop().run_in_executor(thread, self._let_go)
         finally:
             thread.shutdown(wait=False)
 
@@ -142,17 +142,6 @@ class History:
         except (OSError, StorageError) as error:
             # Open elsewhere, perhaps: the next opening looks at it again.
             log.warning("history not put aside error=%s", error)
-
-    def _end(self) -> None:
-        if self._store is None:
-            return
-        try:
-            if not self._store.read_only:
-                self._file.back_up_when_due(self._store.connection)
-        except (DamagedError, StorageError, sqlite3.Error, OSError) as error:
-            # Nothing is lost by it; the next opening looks at the file itself.
-            log.warning("history not copied error=%s", error)
-        self._let_go()
 
     def _let_go(self) -> None:
         store, self._store = self._store, None

@@ -78,6 +78,8 @@ class Keeper:
         self._clock = clock
         self._wanted = wanted
         self._saved: dict[str, _Saved] = {}
+        # The revision that each conversation of another day was read with.
+        self._opened: dict[str, int] = {}
         self._failed: set[str] = set()
         self._last_problem = ""
         self._tasks = TaskOwner()
@@ -142,6 +144,17 @@ class Keeper:
         snapshot = self._chat.snapshot(conversation_id)
         exchanges = self._chat.exchanges(conversation_id)
         self._saved[conversation_id] = _Saved(len(exchanges), snapshot.revision, self._clock.now_ns())
+        self._opened[conversation_id] = snapshot.revision
+
+    async def leave(self, conversation_id: str) -> None:
+        """Nobody looks at it any more: one that was only read leaves the chat."""
+        if conversation_id not in self._chat.conversations:
+            return
+        snapshot = self._chat.snapshot(conversation_id)
+        if not snapshot.messages or self._opened.get(conversation_id) == snapshot.revision:
+            self._opened.pop(conversation_id, None)
+            self._saved.pop(conversation_id, None)
+            await self._chat.delete(conversation_id)
 
     async def rename(self, conversation_id: str, title: str) -> None:
         """Give a kept conversation another title. Raises UsageError, NotFoundError, StorageError."""

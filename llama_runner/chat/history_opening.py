@@ -93,7 +93,8 @@ class HistoryFile:
         """The file, made when there is none, replaced when it is unusable. Blocks; raises StorageError."""
         try:
             with self._alone():
-                return self._open()
+                opened = self._open()
+            return opened if opened.read_only else self._copied(opened)
         except sqlite3.Error as error:
             raise self._told(error) from error
         except OSError as error:
@@ -220,8 +221,25 @@ class HistoryFile:
 
     # --- copies --------------------------------------------------------------------------------------------
 
-    def back_up_when_due(self, connection: sqlite3.Connection) -> None:
-        """Copy the file when the newest copy is older than a day. Raises DamagedError, sqlite3.Error."""
+    def _copied(self, opened: Opened) -> Opened:
+        """Copy it when that is due, which also reads every page of it; no other program waits meanwhile."""
+        try:
+            self._back_up_when_due(opened.connection)
+        except DamagedError as damage:
+            opened.connection.close()
+            with self._alone():
+                told = self._replace(str(damage), list(backups_of(self.path)))
+                again = self._open()
+            return Opened(again.connection, (*opened.notes, told, *again.notes), again.read_only)
+        except (StorageError, sqlite3.Error, OSError) as error:
+            # Nothing is lost by it.
+            log.warning("history not copied error=%s", error)
+        return opened
+
+    def _back_up_when_due(self, connection: sqlite3.Connection) -> None:
+        """Raises DamagedError, StorageError, sqlite3.Error, OSError."""
+        if connection.execute("SELECT 1 FROM conversations LIMIT 1").fetchone() is None:
+            return
         newest = next(iter(backups_of(self.path)), None)
         if newest is not None and self._age(newest) < BACKUP_EVERY:
             return

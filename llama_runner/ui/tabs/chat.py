@@ -233,14 +233,14 @@ class ChatTab(QWidget):
         self._show_target()
         self._panel.show_current(conversation_id)
         self._read()
-        if not self._drafts[left] and not self._chat.snapshot(left).messages:
-            # Nothing was ever said in it.
+        if not self._drafts[left]:
             del self._drafts[left]
-            start_task(self, self._leave(left), name="forget an empty conversation")
+            start_task(self, self._leave(left), name="leave a conversation")
 
     async def _leave(self, conversation_id: str) -> None:
-        await self._chat.delete(conversation_id)
-        self._panel.show_current(self._current)
+        if conversation_id != self._current:
+            await self._workspace.keeper.leave(conversation_id)
+            self._panel.show_current(self._current)
 
     def _forget(self, conversation_id: str) -> None:
         """It was deleted."""

@@ -13,8 +13,9 @@ import pytest
 
 from llama_runner.backends.live import AnswerState
 from llama_runner.backends.request import Role
+from llama_runner.chat import history_opening
 from llama_runner.chat.history import History
-from llama_runner.chat.history_opening import BACKUPS_KEPT, DamagedError, set_up
+from llama_runner.chat.history_opening import BACKUPS_KEPT, DamagedError, HistoryFile, set_up
 from llama_runner.chat.history_schema import APPLICATION_ID, MIGRATIONS
 from llama_runner.chat.history_search import Search
 from llama_runner.chat.history_store import HistoryStore
@@ -306,11 +307,40 @@ def test_copies_are_made_once_a_day_and_few_are_kept(tmp_path: Path) -> None:
             file.back_up(found.connection)
     assert len(backups_of(file.path)) == BACKUPS_KEPT
     # The files were written now, which is later than the test's clock: as if from the future, so due.
-    with opened(file) as found:
-        file.back_up_when_due(found.connection)
-    newest = backups_of(file.path)[0]
+    before = backups_of(file.path)
+    with opened(file):
+        newest = backups_of(file.path)[0]
+    assert newest not in before
     with closing(sqlite3.connect(newest)) as copy:
         assert copy.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+
+
+def test_a_copy_of_today_is_enough(tmp_path: Path) -> None:
+    kept_file(tmp_path)
+    clock = FixedClock()
+    clock.now = datetime.now(UTC) + timedelta(seconds=5)
+    for hours, copies in ((0, 1), (1, 1), (25, 2)):
+        clock.now += timedelta(hours=hours)
+        file = HistoryFile(tmp_path / "history.db", tmp_path / "history.lock", clock)
+        with opened(file):
+            assert len(backups_of(file.path)) == copies
+
+
+def test_what_a_copy_finds_broken_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B1: a large file is not read whole at each opening; its daily copy is."""
+    monkeypatch.setattr(history_opening, "ALWAYS_CHECKED_BYTES", 0)
+    with store_in(tmp_path) as store:
+        store.put(conversation(1, "kept"))
+    with store_in(tmp_path) as store:
+        store.put(conversation(2, *("x" * 3_000 for _ in range(50))))
+    path = tmp_path / "history.db"
+    data = bytearray(path.read_bytes())
+    data[-20 * 4096 : -19 * 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+
+    with opened(file_in(tmp_path)) as found:
+        assert [one.title for one in HistoryStore(found.connection).page(10)] == ["kept"]
+    assert "damaged" in found.notes[0]
 
 
 def test_the_file_is_private_and_durable(tmp_path: Path) -> None:
@@ -647,10 +677,11 @@ async def test_a_file_that_breaks_while_it_is_open_is_put_aside(tmp_path: Path) 
     history = History(file_in(tmp_path), FixedClock())
     await history.put(conversation(1, "kept"))
     await history.close()
-    assert backups_of(tmp_path / "history.db")
+    assert backups_of(tmp_path / "history.db") == ()
 
     history = History(file_in(tmp_path), FixedClock())
     assert await history.count() == 1
+    assert len(backups_of(tmp_path / "history.db")) == 1
 
     def broken(store: HistoryStore) -> None:
         raise DamagedError("it is damaged")

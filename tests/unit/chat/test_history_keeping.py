@@ -277,3 +277,17 @@ async def test_opening_what_is_gone_or_there_already_is_harmless(tmp_path: Path)
         await here.history.close()
         with pytest.raises(StorageError):
             await here.keeper.keep(ID)
+
+
+async def test_what_was_only_read_leaves_the_chat_and_what_was_said_stays(tmp_path: Path) -> None:
+    async with room(tmp_path, "new") as here:
+        for number in (1, 2):
+            await here.history.put(conversation(number, "q", "a"))
+            await here.keeper.open(f"{number:032x}")
+        empty = here.chat.new_conversation()
+        await here.chat.send(ID, "more", target())
+        for one in (ID, f"{2:032x}", empty, "gone"):
+            await here.keeper.leave(one)
+        assert here.chat.conversations == (ID,)
+        # Being read left no mark.
+        assert [one.messages for one in await here.kept()] == [2, 2]

@@ -121,6 +121,8 @@ def test_deleting_asks_first(export: Path) -> None:
 def test_a_broken_file_is_told_and_the_command_goes_on(export: Path) -> None:
     """B1."""
     run("import", str(export))
+    # The next opening copies it.
+    run("list")
     file = home_at(export.parent).data_dir / "history.db"
     file.write_bytes(b"no database at all")
 

@@ -259,13 +259,7 @@ def _capabilities(keys: Keys, architecture: str | None) -> tuple[str, ...]:
     pooling = keys.values.get(f"{architecture}.pooling_type")
     if pooling is not None:
         return ("embedding", "rerank") if pooling == _POOLING_RANK else ("embedding",)
-    return ("completion", *keys.template_offers, *(("insert",) if _fills_in(keys.values) else ()))
-
-
-def _fills_in(values: Mapping[str, Scalar]) -> bool:
-    """Whether it has the three tokens that text in the middle is asked for with, by newer or older names."""
-    newer, older = ("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle")
-    return any(all(f"tokenizer.ggml.{name}_token_id" in values for name in names) for names in (newer, older))
+    return ("completion", *keys.template_offers, *(("insert",) if keys.fills_in else ()))
 
 
 def _senses(values: Mapping[str, Scalar]) -> tuple[str, ...]:

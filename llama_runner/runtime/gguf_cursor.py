@@ -1,6 +1,7 @@
 """Reading forward through a GGUF header: every length is checked against the file before it is used."""
 
 import struct
+from collections.abc import Set
 from typing import BinaryIO, Final
 
 # The largest real list, Gemma's merges, has half a million texts.
@@ -74,11 +75,20 @@ class Cursor:
             raise Damaged("its header runs past the end of the file")
         return count
 
-    def skip_strings(self, count: int) -> None:
-        """Pass an array of strings: each has its own length, so each is visited."""
+    def skip_strings(self, count: int, watched: Set[bytes] = frozenset()) -> set[bytes]:
+        """Pass an array of strings: each has its own length, so each is visited.
+
+        Args:
+            watched: A few short ones to look out for.
+
+        Returns:
+            Those of them that are there.
+        """
         self._strings_left -= count
         if count > _MAX_ARRAY_STRINGS or self._strings_left < 0:
             raise Damaged(f"it claims a list of {count} texts")
+        found: set[bytes] = set()
+        lengths = frozenset(map(len, watched))
         size = self._size
         buffer, at, base = self._buffer, self._at, self._base
         for _ in range(count):
@@ -90,7 +100,16 @@ class Cursor:
             at += 8 + length
             if base + at > size:
                 raise Damaged(f"it claims a text of {length} bytes")
+            if length in lengths:
+                if at > len(buffer):
+                    self._at = at - length
+                    self._fill(length)
+                    buffer, at, base = self._buffer, self._at + length, self._base
+                text = buffer[at - length : at]
+                if text in watched:
+                    found.add(text)
         self._at = at
+        return found
 
     def _fill(self, count: int) -> None:
         if self._at + count <= len(self._buffer):

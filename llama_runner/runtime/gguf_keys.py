@@ -25,6 +25,20 @@ _MAX_SUMMED: Final = 10_000
 _MAX_COUNT: Final = 1 << 40
 
 Scalar = int | float | bool | str
+_TOKENS_KEY: Final = "tokenizer.ggml.tokens"
+# Tokens that text in the middle is asked for with: before it, after it, its place. Few files name them by
+# their keys; engines know them by these spellings (llama.cpp's vocabulary, Nov 2026).
+_MIDDLES: Final[tuple[frozenset[bytes], ...]] = tuple(
+    frozenset(text.encode() for text in texts.split())
+    for texts in (
+        "<|fim_prefix|> <fim-prefix> <fim_prefix> <PRE> ▁<PRE> <|code_prefix|> <|prefix|> <｜fim▁begin｜>",
+        "<|fim_suffix|> <fim-suffix> <fim_suffix> <SUF> ▁<SUF> <|code_suffix|> <|suffix|> <｜fim▁hole｜>",
+        "<|fim_middle|> <fim-middle> <fim_middle> <MID> ▁<MID> <|code_middle|> <|middle|> <｜fim▁end｜>",
+    )
+)
+_MIDDLE_TOKENS: Final = frozenset().union(*_MIDDLES)
+# The same by their ids, under newer and older names.
+_MIDDLE_KEYS: Final = (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle"))
 
 
 class Keys:
@@ -32,6 +46,7 @@ class Keys:
 
     Attributes:
         sums: Of lists of integers with a number per layer.
+        special: Tokens of the vocabulary that say what the model can do.
         warnings: What was odd but harmless.
     """
 
@@ -40,6 +55,7 @@ class Keys:
         self.template_sha256: str | None = None
         self.template_offers: tuple[str, ...] = ()
         self.sums: dict[str, int] = {}
+        self.special: set[bytes] = set()
         self.warnings: list[str] = []
         self._seen: set[bytes] = set()
 
@@ -56,13 +72,35 @@ class Keys:
             self.warnings.append(f"The key {visible_controls(key, 64)} is there twice; the first counts.")
         kind = cursor.scalar("<I")
         if kind == fmt.ARRAY:
-            total = _array(cursor, summed=key.endswith(_SUMMED_KEY))
+            total = self._array(cursor, key)
             if total is not None and not repeated:
                 self.sums[key] = total
             return
         value = self._value(cursor, kind, "" if repeated else key)
         if value is not None and not repeated:
             self.values[key] = value
+
+    @property
+    def fills_in(self) -> bool:
+        """Whether it has all three tokens that text in the middle is asked for with."""
+        return all(self.special & texts for texts in _MIDDLES) or any(
+            all(f"tokenizer.ggml.{name}_token_id" in self.values for name in names) for names in _MIDDLE_KEYS
+        )
+
+    def _array(self, cursor: Cursor, key: str) -> int | None:
+        """Pass a list; the sum of one of integers that counts."""
+        kind, count = cursor.scalar("<I"), cursor.scalar("<Q")
+        if key.endswith(_SUMMED_KEY) and kind in fmt.INTEGERS and count <= _MAX_SUMMED:
+            return sum(cursor.integers(fmt.SCALAR_FORMATS[kind], count))
+        if kind == fmt.STRING:
+            watched = _MIDDLE_TOKENS if key == _TOKENS_KEY else frozenset()
+            self.special |= cursor.skip_strings(count, watched)
+        elif (size := fmt.SCALAR_BYTES.get(kind)) is not None and count <= _MAX_COUNT:
+            cursor.skip(count * size)
+        else:
+            # Nested lists are not used by any model; llama.cpp refuses them too.
+            raise Damaged(f"it has a list of {count} values of type {kind}")
+        return None
 
     def _value(self, cursor: Cursor, kind: int, key: str) -> Scalar | None:
         if kind == fmt.STRING:
@@ -87,21 +125,6 @@ class Keys:
         kept = cursor.take(min(length, _MAX_TEXT_BYTES if key.startswith(_GENERAL) else 0))
         cursor.skip(length - len(kept))
         return kept.decode("utf-8", errors="replace") if kept else None
-
-
-def _array(cursor: Cursor, *, summed: bool) -> int | None:
-    """Pass a list; with `summed` the sum of one of integers."""
-    kind, count = cursor.scalar("<I"), cursor.scalar("<Q")
-    if summed and kind in fmt.INTEGERS and count <= _MAX_SUMMED:
-        return sum(cursor.integers(fmt.SCALAR_FORMATS[kind], count))
-    if kind == fmt.STRING:
-        cursor.skip_strings(count)
-    elif (size := fmt.SCALAR_BYTES.get(kind)) is not None and count <= _MAX_COUNT:
-        cursor.skip(count * size)
-    else:
-        # Nested lists are not used by any model; llama.cpp refuses them too.
-        raise Damaged(f"it has a list of {count} values of type {kind}")
-    return None
 
 
 def _offers(template: bytes) -> tuple[str, ...]:

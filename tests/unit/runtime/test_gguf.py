@@ -329,6 +329,20 @@ def test_what_a_header_says_of_its_origin_is_read(tmp_path: Path) -> None:
 FIM = ("pre", "suf", "mid")
 
 
+def vocabulary(*tokens: str) -> bytes:
+    return key("tokenizer.ggml.tokens", ARRAY, array(STRING, len(tokens), b"".join(map(text, tokens))))
+
+
+def test_a_token_is_found_wherever_a_read_ends(tmp_path: Path) -> None:
+    """The header is read a megabyte at a time."""
+    path = tmp_path / "x.gguf"
+    rest = ("<|fim_suffix|>", "<|fim_middle|>")
+    for missing in range(40):
+        filler = "x" * ((1 << 20) - len(good_file()) + 480 - missing)
+        path.write_bytes(good_file(vocabulary(filler, "<|fim_prefix|>", *rest)))
+        assert read_gguf(path).capabilities == ("completion", "insert"), missing
+
+
 @pytest.mark.parametrize(
     ("keys", "capabilities"),
     [
@@ -345,6 +359,10 @@ FIM = ("pre", "suf", "mid")
             [key(f"tokenizer.ggml.{part}_token_id", U32, 7) for part in ("prefix", "suffix", "middle")],
             ("completion", "insert"),
         ),
+        ([vocabulary("<|fim_prefix|>", "x", "<|fim_suffix|>", "<|fim_middle|>")], ("completion", "insert")),
+        ([vocabulary("<PRE>", "▁<SUF>", "<｜fim▁end｜>")], ("completion", "insert")),
+        ([vocabulary("<|fim_prefix|>", "<|fim_suffix|>", "<PRE>")], ("completion",)),
+        ([vocabulary("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|", "x<MID>")], ("completion",)),
     ],
 )
 def test_capabilities_are_told_by_the_header(

@@ -186,6 +186,25 @@ def test_nothing_is_kept_where_the_settings_say_so(home: Path, metronome: Metron
     run(scenario())
 
 
+def test_an_answer_of_another_day_is_asked_for_again(home: Path, metronome: Metronome) -> None:
+    async def scenario() -> None:
+        async with stage(home) as on:
+            room = Room(on)
+            await filled(room, "Blue skies")
+            room.pick("Blue skies")
+            await until(lambda: "About blue skies." in room.text)
+            # Who answered then is not known any more, and nobody is chosen: told, and nothing is lost.
+            room.again.click()
+            await until(lambda: on.shell.errors)
+            await until(lambda: "About blue skies." in room.text)
+            on.shell.point_at(planned(metronome.url, tokens=4))
+            room.again.click()
+            await until(lambda: "w4" in room.text)
+            assert "About blue skies." not in room.text
+
+    run(scenario())
+
+
 def test_a_conversation_is_renamed(home: Path) -> None:
     async def scenario() -> None:
         async with stage(home) as on:

@@ -320,6 +320,7 @@ class ChatTab(QWidget):
             turn = await self._chat.regenerate(conversation_id, target, self._sampling.options)
             self._look_after(target, turn)
         except UsageError as error:
+            self._view.show_anew()
             self._shell.report(error, doing=self.tr("asking again"))
 
     def _look_after(self, target: Target | None, turn: TurnView) -> None:

@@ -63,6 +63,10 @@ class ConversationView(QObject):
         self._settled = min(self._settled, int(key))
         self._revision = -1
 
+    def show_anew(self) -> None:
+        """What stands there is not what there is: begin again at the next look."""
+        self._id = ""
+
     def drop(self, conversation_id: str) -> None:
         """A conversation was deleted: keep nothing of it."""
         self._painter.drop(conversation_id)

@@ -3,6 +3,7 @@
 Private conversations never reach it. What could not be kept stays in the chat and is tried again.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 # A growing answer is written this often: a crash loses no more of it (safety 3.4).
 JOURNAL_S: Final = 1.0
+# How long until what could not be kept is tried again (safety 3.4).
+RETRY_S: Final = 10.0
+_RETRY: Final = "keep conversations again"
 # More than any model reads at once; earlier turns stay in the file.
 TURNS_READ: Final = 1_000
 
@@ -95,6 +99,7 @@ class Keeper:
         """Keep what is left; the chat is closed by now. Idempotent."""
         await self._tasks.close()
         if self._started:
+            self._started = False
             for conversation_id in self._chat.conversations:
                 await self._try(conversation_id)
 
@@ -228,6 +233,7 @@ class Keeper:
 
     async def _try(self, conversation_id: str) -> None:
         if not self._wanted() or conversation_id not in self._chat.conversations:
+            self._failed.discard(conversation_id)
             return
         try:
             await self.keep(conversation_id)
@@ -237,9 +243,18 @@ class Keeper:
             if str(error) != self._last_problem:
                 self._last_problem = str(error)
                 self.problems.publish(error)
+            if self._started and _RETRY not in self._tasks.running:
+                self._tasks.start(self._retry(), name=_RETRY)
         else:
             self._failed.discard(conversation_id)
             self._last_problem = ""
+
+    async def _retry(self) -> None:
+        """A full disk gets room again, another program ends: nobody has to write a word for that."""
+        while self._failed:
+            await asyncio.sleep(RETRY_S)
+            for conversation_id in tuple(self._failed):
+                await self._try(conversation_id)
 
 
 def turns_of(exchange: Exchange) -> tuple[KeptTurn, ...]:

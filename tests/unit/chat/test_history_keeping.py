@@ -11,6 +11,7 @@ import pytest
 
 from llama_runner.backends.live import AnswerState
 from llama_runner.backends.request import Image, Message, Role
+from llama_runner.chat import history_keeping
 from llama_runner.chat.history import History
 from llama_runner.chat.history_keeping import TURNS_READ, Keeper
 from llama_runner.chat.history_values import KeptTurn, Summary
@@ -263,6 +264,27 @@ async def test_what_could_not_be_kept_stays_and_is_tried_again(tmp_path: Path) -
                 break
         assert await here.texts(conversation_id) == ["q1", "a1", "q2", "a2", "q3", "a3"]
         assert problems.drain() == []
+
+
+async def test_what_could_not_be_kept_is_kept_later_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B9: the disk has room again."""
+    monkeypatch.setattr(history_keeping, "RETRY_S", 0.01)
+    async with room(tmp_path, "a1") as here:
+        assert await here.history.count() == 0
+        problems = here.keeper.problems.subscribe()
+        here.keeper.start()
+        with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            conversation_id = here.chat.new_conversation()
+            await here.chat.send(conversation_id, "q1", target())
+            async for _ in problems:
+                break
+            other.execute("COMMIT")
+        async for _ in here.written:
+            break
+        assert await here.texts(conversation_id) == ["q1", "a1"]
 
 
 async def test_opening_what_is_gone_or_there_already_is_harmless(tmp_path: Path) -> None:

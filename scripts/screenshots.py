@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scripts.camera import PATIENCE_S, Camera, Look, button, parse_look, settle, until  # noqa: E402
-from scripts.screenshots_models import PROMPT, models_tab, some_models  # noqa: E402
+from scripts.screenshots_models import PROMPT, models_tab  # noqa: E402
 
 if TYPE_CHECKING:
     from llama_runner.ui.main_window import MainWindow
@@ -254,8 +254,6 @@ def run_child(look: Look, out: Path, *, demo: bool, models: bool) -> int:
 
     with tempfile.TemporaryDirectory(prefix="llama-runner-pictures-") as home:
         _take_any_port(Path(home))
-        if demo:
-            some_models(Path(home))
         options = argparse.Namespace(
             home=Path(home), demo=demo, debug=False, json=False, quiet=False, yes=True
         )

@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scripts.camera import PATIENCE_S, Camera, button, settle, until
@@ -13,25 +12,12 @@ if TYPE_CHECKING:
     from llama_runner.ui.main_window import MainWindow
 
 PROMPT: Final = "Write a Python function that adds two numbers, and explain it in a short list."
+DEMO_MODEL: Final = "SmolLM2-135M-Instruct.Q4_1"
 LONG_NAME: Final = (
     "the-model-with-a-name-as-long-as-hubs-have-them-fine-tuned-merged-abliterated-and-quantized-again-"
     "Instruct-v2.1-imatrix-IQ4_XS-by-somebody-with-a-long-name-too"
 )
 ELSEWHERE: Final = "qwen3-coder:30b@192.0.2.7:11434"
-
-
-def some_models(home: Path) -> None:
-    """Beside the demo model a file that is none, and a model whose name is too long for any column."""
-    from llama_runner.core.paths import home_at
-    from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE
-    from llama_runner.runtime.engine import packaged_file
-
-    folder = home_at(home).data_dir / "models"
-    for name in ("broken", LONG_NAME):
-        (folder / name).mkdir(parents=True)
-    (folder / "broken" / "broken.gguf").write_bytes(b"no model")
-    if (demo := packaged_file(DEMO_MODEL_PACKAGE, ".gguf")) is not None:
-        shutil.copyfile(demo, folder / LONG_NAME / f"{LONG_NAME}.gguf")
 
 
 async def models_tab(window: "MainWindow", camera: Camera) -> None:
@@ -48,7 +34,7 @@ async def models_tab(window: "MainWindow", camera: Camera) -> None:
     about = tab.findChild(QTabWidget)
     pages = next(bar for bar in tab.findChildren(QTabBar) if bar.tabText(0) == "Library")
     assert about is not None
-    await _odd_files(tab, camera)
+    await _odd_files(window, tab, camera)
     about.setCurrentIndex(2)
     await camera.take("models-output")
     button(tab, "Unload").click()
@@ -102,26 +88,38 @@ async def models_tab(window: "MainWindow", camera: Camera) -> None:
     await settle(0.6)
 
 
-async def _odd_files(tab: "QWidget", camera: Camera) -> None:
-    """A file that cannot be used, a long name, a filter that finds nothing."""
+async def _odd_files(window: "MainWindow", tab: "QWidget", camera: Camera) -> None:
+    """A file that is none, a name too long for any column, a filter that finds nothing; gone again after it."""
     from PySide6.QtWidgets import QLineEdit
 
+    from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE
+    from llama_runner.runtime.engine import packaged_file
     from llama_runner.ui.tabs.models_library import Library
 
     library = tab.findChild(Library)
-    assert library is not None
-    demo = library.table.selected
+    assert library is not None and window.workspace is not None
+    table, folder = library.table, window.workspace.home.data_dir / "models"
+    for name in ("broken", LONG_NAME):
+        (folder / name).mkdir(parents=True)
+    (folder / "broken" / "broken.gguf").write_bytes(b"no model")
+    if (demo := packaged_file(DEMO_MODEL_PACKAGE, ".gguf")) is not None:
+        shutil.copyfile(demo, folder / LONG_NAME / f"{LONG_NAME}.gguf")
+    button(library, "Look again").click()
+    await until(lambda: len(table.rows_model.rows) == 3, what="the files")
     # A name as an id is cut.
     for name, begin in (("models-broken", "broken"), ("models-long", LONG_NAME[:20])):
-        rows = library.table.rows_model.rows
-        library.table.select_keys({one.file.id for one in rows if one.file.id.startswith(begin)})
+        table.select_keys({one.file.id for one in table.rows_model.rows if one.file.id.startswith(begin)})
         await settle(0.8)
         await camera.take(name)
     line = next(f for f in library.findChildren(QLineEdit) if f.accessibleName() == "Filter models")
     line.setText("no such model")
     await camera.take("models-filtered")
     line.clear()
-    library.table.select_keys({one.file.id for one in demo})
+    for name in ("broken", LONG_NAME):
+        shutil.rmtree(folder / name)
+    button(library, "Look again").click()
+    await until(lambda: len(table.rows_model.rows) == 1, what="the files to be gone")
+    table.select_keys({DEMO_MODEL})
     await settle(0.6)
 
 
@@ -156,7 +154,7 @@ async def _routes(window: "MainWindow", tab: "QWidget", camera: Camera) -> None:
     button(view, "Add…").click()
     asked = await _dialog(window)
     _type(asked, "Name that programs ask for", "coder")
-    for step in (LONG_NAME, ELSEWHERE, "SmolLM2-135M-Instruct.Q4_1"):
+    for step in (LONG_NAME, ELSEWHERE, DEMO_MODEL):
         _type(asked, "Step to add", step)
         button(asked, "Add step").click()
     await camera.take("route-add", asked)
@@ -240,6 +238,6 @@ async def _ask_some(tab: "QWidget") -> None:
     assert page is not None
     asked = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 48, "temperature": 0}
     async with open_http() as http:
-        for model, stream in (("SmolLM2-135M-Instruct.Q4_1", False), ("nobody", False), ("", True)):
-            body = {"model": model or "SmolLM2-135M-Instruct.Q4_1", "stream": stream, **asked}
+        for model, stream in ((DEMO_MODEL, False), ("nobody", False), ("", True)):
+            body = {"model": model or DEMO_MODEL, "stream": stream, **asked}
             await http.post(f"{page.openai.url}/chat/completions", json=body, timeout=PATIENCE_S)

@@ -16,7 +16,7 @@ def _tr(text: str) -> str:
 def state_text(engine: EngineInfo) -> str:
     """Whether it can run models and does, as a mark and a word."""
     if engine.problem is not None:
-        return _tr("✕ cannot be used")
+        return _tr("✕ in use, but does not work") if engine.used else _tr("✕ cannot be used")
     return _tr("● in use") if engine.used else _tr("○ ready")
 
 

@@ -89,7 +89,7 @@ async def models_tab(window: "MainWindow", camera: Camera) -> None:
 
 
 async def _odd_files(window: "MainWindow", tab: "QWidget", camera: Camera) -> None:
-    """A file that is none, a name too long for any column, a filter that finds nothing; gone again after it."""
+    """A file that is none, a name too long for any column, a filter that finds nothing; gone afterwards."""
     from PySide6.QtWidgets import QLineEdit
 
     from llama_runner.runtime.catalogue import DEMO_MODEL_PACKAGE

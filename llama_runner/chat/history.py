@@ -71,7 +71,11 @@ class History:
     async def save(
         self, conversation_id: str, system_prompt: str, first: int, turns: Sequence[KeptTurn]
     ) -> None:
-        """Keep `turns` as those from number `first` on, in the place of what was there."""
+        """Keep `turns` as those from number `first` on, in the place of what was there.
+
+        Raises:
+            NotFoundError: It is not kept any more, and these are not its first turns.
+        """
         at = self._clock.utc()
         await self._do(lambda store: store.save(conversation_id, system_prompt, first, turns, at))
 

@@ -16,7 +16,7 @@ from llama_runner.chat.history import History
 from llama_runner.chat.history_values import KeptConversation, KeptTurn, title_of_text
 from llama_runner.chat.manager import ChatManager
 from llama_runner.core.clock import Clock, seconds
-from llama_runner.core.errors import LlamaRunnerError, StorageError
+from llama_runner.core.errors import LlamaRunnerError, NotFoundError, StorageError
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.core.topic import Topic
 
@@ -85,6 +85,7 @@ class Keeper:
         # The revision that each conversation of another day was read with.
         self._opened: dict[str, int] = {}
         self._failed: set[str] = set()
+        self._deleting: set[str] = set()
         self._last_problem = ""
         self._tasks = TaskOwner()
         self._started = False
@@ -110,11 +111,17 @@ class Keeper:
         saved = self._saved.get(conversation_id)
         if snapshot.private or not exchanges or (saved and saved.revision == snapshot.revision):
             return
+        if conversation_id in self._deleting:
+            return
         # The last one that was written may have grown, or its question was asked again.
         first = max(0, min(saved.exchanges, len(exchanges)) - 1) if saved else 0
         new = exchanges[first:]
         turns = [turn for exchange in new for turn in turns_of(exchange)]
-        await self._history.save(conversation_id, snapshot.system_prompt, new[0].position, turns)
+        try:
+            await self._history.save(conversation_id, snapshot.system_prompt, new[0].position, turns)
+        except NotFoundError:
+            # Deleted by another program, and gone on with here.
+            await self._history.put(self._all_of(conversation_id))
         self._saved[conversation_id] = _Saved(len(exchanges), snapshot.revision, self._clock.now_ns())
         # A journal of what still grows is no news to a list.
         if saved is None or not snapshot.busy:
@@ -128,6 +135,10 @@ class Keeper:
         if conversation_id in self._saved or conversation_id not in self._chat.conversations:
             await self._try(conversation_id)
             return await self._history.load(conversation_id)
+        return self._all_of(conversation_id)
+
+    def _all_of(self, conversation_id: str) -> KeptConversation:
+        """What the chat has of a conversation."""
         snapshot = self._chat.snapshot(conversation_id)
         turns = [turn for one in self._chat.exchanges(conversation_id) for turn in turns_of(one)]
         dates = [turn.at for turn in turns if turn.at is not None] or [self._clock.utc()]
@@ -192,11 +203,16 @@ class Keeper:
         if conversation_id in self._chat.conversations:
             await self._chat.stop(conversation_id)
         await self._try(conversation_id)
-        kept = await self._history.load(conversation_id)
-        await self._history.delete(conversation_id)
-        self._saved.pop(conversation_id, None)
-        if conversation_id in self._chat.conversations:
-            await self._chat.delete(conversation_id)
+        # Nothing that still happens in the chat may bring it back.
+        self._deleting.add(conversation_id)
+        try:
+            kept = await self._history.load(conversation_id)
+            await self._history.delete(conversation_id)
+            self._saved.pop(conversation_id, None)
+            if conversation_id in self._chat.conversations:
+                await self._chat.delete(conversation_id)
+        finally:
+            self._deleting.discard(conversation_id)
         self.kept.publish(conversation_id)
         return kept
 

@@ -146,12 +146,15 @@ class HistoryStore:
         The first turns of a conversation make it and give it its title.
 
         Raises:
+            NotFoundError: It is not kept any more, and these are not its first turns.
             StorageError: Nothing was changed.
         """
         with self._change():
             row = self.connection.execute(
                 "SELECT key FROM conversations WHERE id = ?", (conversation_id,)
             ).fetchone()
+            if row is None and first:
+                raise NotFoundError("That conversation is not kept any more.", "See `history list`.")
             if row is None:
                 title = next((name for turn in turns if (name := title_of_text(turn.text))), "")
                 new = KeptConversation(conversation_id, title, at, at, (), system_prompt)

@@ -313,3 +313,17 @@ async def test_what_was_only_read_leaves_the_chat_and_what_was_said_stays(tmp_pa
         assert here.chat.conversations == (ID,)
         # Being read left no mark.
         assert [one.messages for one in await here.kept()] == [2, 2]
+
+
+async def test_what_another_program_deleted_is_kept_whole_when_it_is_gone_on_with(tmp_path: Path) -> None:
+    async with room(tmp_path, "a1", "a2", "a3") as here:
+        conversation_id = here.chat.new_conversation("Be brief.")
+        await here.chat.send(conversation_id, "q1", target())
+        await here.chat.send(conversation_id, "q2", target())
+        await here.keeper.keep(conversation_id)
+        await here.history.delete(conversation_id)
+        await here.chat.send(conversation_id, "q3", target())
+        await here.keeper.keep(conversation_id)
+        assert await here.texts(conversation_id) == ["q1", "a1", "q2", "a2", "q3", "a3"]
+        kept = await here.history.load(conversation_id)
+        assert (kept.title, kept.system_prompt, kept.earlier) == ("q1", "Be brief.", 0)

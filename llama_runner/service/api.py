@@ -98,6 +98,7 @@ class ControlApi:
                 settings=settings.now,
                 follow=self._look,
                 tasks=self.tasks,
+                session=self.browsers.admits,
             )
         )
 

@@ -1,10 +1,12 @@
 """How a browser gets in: a link that works once, then a cookie, as Jupyter does it (I37).
 
-The service's token never enters a browser. Links and sessions are in memory only and end with the service.
+The service's token never enters a browser. Links and sessions are in memory only and end with the service; a
+session also ends when nobody uses it, and after a day in any case: cookies are read by who gets at a profile.
 """
 
 import hashlib
 import secrets
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
@@ -25,9 +27,18 @@ LANDING_PATH: Final = f"{API_PREFIX}/health"
 SECRET_BYTES: Final = 32
 # Time enough to copy a link by hand.
 LINK_LIFE_S: Final = 300.0
+# A long lunch and a meeting; who comes back the next morning makes a new link.
+IDLE_LIFE_S: Final = 4 * 3600.0
+SESSION_LIFE_S: Final = 24 * 3600.0
 # More than a person asks for; the oldest go first.
 MAX_LINKS: Final = 8
 MAX_SESSIONS: Final = 32
+
+
+@dataclass(slots=True)
+class _Session:
+    began_ns: int
+    used_ns: int
 
 
 class Browsers:
@@ -44,7 +55,7 @@ class Browsers:
         self._clock = clock
         # By hash: looking up a secret itself would tell by its time how much of it is right.
         self._links: dict[bytes, int] = {}
-        self._sessions: dict[bytes, None] = {}
+        self._sessions: dict[bytes, _Session] = {}
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What programs with the token may ask."""
@@ -64,9 +75,23 @@ class Browsers:
         return Route(LOGIN_PATH, answered(self._log_in), methods=["GET"])
 
     def admits(self, headers: HeaderMap) -> bool:
-        """Whether the headers hold the cookie of a session."""
+        """Whether the headers hold the cookie of a session, which is used by being asked for."""
         lines = headers.get("cookie", [])
-        return len(lines) == 1 and _digest(_cookie_in(lines[0], self._cookie)) in self._sessions
+        if len(lines) != 1:
+            return False
+        digest = _digest(_cookie_in(lines[0], self._cookie))
+        session = self._sessions.get(digest)
+        if session is None:
+            return False
+        now_ns = self._clock.now_ns()
+        if (
+            seconds(now_ns, session.used_ns) > IDLE_LIFE_S
+            or seconds(now_ns, session.began_ns) > SESSION_LIFE_S
+        ):
+            del self._sessions[digest]
+            return False
+        session.used_ns = now_ns
+        return True
 
     async def _new_link(self, call: Call) -> LoginLink:
         secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -84,7 +109,8 @@ class Browsers:
         session = secrets.token_urlsafe(SECRET_BYTES)
         if len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
-        self._sessions[_digest(session)] = None
+        now_ns = self._clock.now_ns()
+        self._sessions[_digest(session)] = _Session(now_ns, now_ns)
         response = RedirectResponse(LANDING_PATH, status_code=303)
         response.set_cookie(self._cookie, session, path="/", httponly=True, samesite="strict")
         return response

@@ -28,6 +28,7 @@ from llama_runner.control.settings import SettingsState
 from llama_runner.control.values import API_PREFIX, Health, ProxiedRequest, adapter_of
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
+from llama_runner.net.gate import HeaderMap
 from llama_runner.runtime.states import InstanceSnapshot
 from llama_runner.service.state import ServiceState
 from llama_runner.service.views import instance_view, request_view
@@ -84,6 +85,7 @@ class LiveSources:
         config: The settings now.
         settings: The same as they are told.
         follow: Looks whether the settings changed.
+        session: Whether a browser's headers hold a session; asking counts as use.
     """
 
     manager: Instances
@@ -93,6 +95,7 @@ class LiveSources:
     settings: Callable[[], SettingsState]
     follow: Callable[[], Awaitable[None]]
     tasks: TaskOwner
+    session: Callable[[HeaderMap], bool]
 
 
 Tell = Callable[[WebSocket], Coroutine[Any, Any, None]]
@@ -137,16 +140,28 @@ class Live:
         return serve
 
     async def _serve(self, socket: WebSocket, tell: Tell) -> None:
-        """Until the client goes, talks too much, or the service ends."""
+        """Until the client goes, talks too much, its session ends, or the service."""
         try:
             async with asyncio.TaskGroup() as group:
                 telling = group.create_task(tell(socket))
                 listening = group.create_task(_listen(socket))
-                await asyncio.wait((telling, listening), return_when=asyncio.FIRST_COMPLETED)
-                telling.cancel()
-                listening.cancel()
+                admitted = group.create_task(self._admitted(socket))
+                of_all = (telling, listening, admitted)
+                await asyncio.wait(of_all, return_when=asyncio.FIRST_COMPLETED)
+                for task in of_all:
+                    task.cancel()
         except* WebSocketDisconnect:
             log.debug("web socket closed by its client")
+
+    async def _admitted(self, socket: WebSocket) -> None:
+        """As long as the session lasts that it came with; without one it came with the token."""
+        cookies = {"cookie": socket.headers.getlist("cookie")}
+        if not self._of.session(cookies):
+            await asyncio.Event().wait()
+        while True:
+            if not self._of.session(cookies):
+                return await socket.close(POLICY)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _tell_events(self, socket: WebSocket) -> None:
         reader = Reader()

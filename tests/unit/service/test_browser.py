@@ -9,7 +9,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from llama_runner.service.browser import LINK_LIFE_S, MAX_LINKS, MAX_SESSIONS, Browsers
+from llama_runner.service.browser import (
+    IDLE_LIFE_S,
+    LINK_LIFE_S,
+    MAX_LINKS,
+    MAX_SESSIONS,
+    SESSION_LIFE_S,
+    Browsers,
+)
 from llama_runner.service.endpoints import Call
 
 URL = "http://127.0.0.1:8035"
@@ -79,6 +86,27 @@ async def test_only_the_whole_cookie_of_this_port_counts(desk: Desk) -> None:
     assert not desk.admits(cookie, cookie)
     assert not desk.admits()
     assert not desk.admits("\x00;=;;,=\xff")
+
+
+async def test_a_session_ends_when_nobody_uses_it(desk: Desk) -> None:
+    cookie = await desk.cookie(await desk.link())
+    for _ in range(3):
+        desk.clock.t_s += IDLE_LIFE_S - 1
+        assert desk.admits(cookie)
+    desk.clock.t_s += IDLE_LIFE_S + 1
+    assert not desk.admits(cookie)
+    desk.clock.t_s -= IDLE_LIFE_S
+    assert not desk.admits(cookie)
+
+
+async def test_a_session_ends_after_a_day_however_much_it_is_used(desk: Desk) -> None:
+    cookie = await desk.cookie(await desk.link())
+    began_s = desk.clock.t_s
+    while desk.clock.t_s + 600 <= began_s + SESSION_LIFE_S:
+        desk.clock.t_s += 600
+        assert desk.admits(cookie)
+    desk.clock.t_s = began_s + SESSION_LIFE_S + 1
+    assert not desk.admits(cookie)
 
 
 async def test_links_and_sessions_are_bounded_the_oldest_go(desk: Desk) -> None:

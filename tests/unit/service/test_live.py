@@ -1,8 +1,12 @@
 """What is news to a reader of events, and what it is spared."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from llama_runner.control.events import Event
 from llama_runner.control.settings import SettingsState
@@ -11,7 +15,7 @@ from llama_runner.core.clock import SystemClock
 from llama_runner.core.settings import AppConfig
 from llama_runner.core.tasks import TaskOwner
 from llama_runner.runtime.states import InstanceSnapshot, InstanceState
-from llama_runner.service.live import Live, LiveSources, Reader
+from llama_runner.service.live import POLICY, Live, LiveSources, Reader
 from llama_runner.service.state import ServiceState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -24,6 +28,8 @@ class Models:
         return (InstanceSnapshot("i1", "m", InstanceState.READY),)
 
     async def wait_change(self, after: int, timeout_s: float) -> int:
+        # As the real one, it lets others have their turn.
+        await asyncio.sleep(0.001)
         return self.revision
 
 
@@ -35,6 +41,7 @@ class World:
         self.models = Models()
         self.config = AppConfig()
         self.uptime_s = 0.0
+        self.admits = True
         self.live = Live(
             LiveSources(
                 manager=self.models,
@@ -44,6 +51,7 @@ class World:
                 settings=lambda: SettingsState({}, (), True),
                 follow=self.follow,
                 tasks=TaskOwner(),
+                session=lambda headers: self.admits and headers["cookie"] == ["mine"],
             )
         )
 
@@ -97,6 +105,23 @@ def test_a_request_is_told_when_it_comes_as_it_goes_on_and_when_it_ends(world: W
     assert told(world.news(reader)) == [(1, "failed", 0.5)]
     assert world.news(reader) == []
     assert told(world.news(Reader())[-1:]) == [(1, "failed", 0.5), (2, "done", None)]
+
+
+def test_a_socket_ends_with_the_session_it_came_with(world: World) -> None:
+    """I37: what a cookie opened is not open longer than the cookie is good for."""
+    client = TestClient(Starlette(routes=world.live.routes()))
+    with (
+        client.websocket_connect("/api/v1/events", headers={"cookie": "mine"}) as browser,
+        client.websocket_connect("/api/v1/events") as program,
+    ):
+        for socket in (browser, program):
+            assert [socket.receive_json()["event"] for _ in range(3)] == ["health", "settings", "instances"]
+        world.admits = False
+        with pytest.raises(WebSocketDisconnect) as closed:
+            browser.receive_json()
+        assert closed.value.code == POLICY
+        world.models.revision += 1
+        assert program.receive_json()["event"] == "instances"
 
 
 def told(events: list[Event]) -> list[tuple[int, str, float | None]]:

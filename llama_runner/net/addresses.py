@@ -129,14 +129,6 @@ def is_loopback(url: str) -> bool:
     return scope_of(host) == "loopback"
 
 
-def looks_private(url: str) -> bool:
-    """Whether the base URL is this machine or a private network by its spelling (.local, bare names)."""
-    host = host_of(url)
-    if is_loopback(url) or ("." not in host.removesuffix(".") and ":" not in host):
-        return True
-    return host.endswith((".local", ".lan", ".home.arpa", ".internal")) or scope_of(host) == "private"
-
-
 @lru_cache(maxsize=1024)
 def scope_of(host: str) -> str:
     """ "loopback", "private" or "public" for an IP address; "name" for anything else."""

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Final
 
 from llama_runner.core.clock import Clock
-from llama_runner.core.errors import UnreachableError
 
 # Safety R10: what a scan may have open at once, and open anew within any one second.
 MAX_SOCKETS: Final = 256
@@ -57,32 +56,11 @@ async def tcp_open(host: str, port: int, timeout_s: float) -> bool:
     return await tcp_knock(host, port, timeout_s) is Knock.OPEN
 
 
-async def tcp_check(host: str, port: int, timeout_s: float) -> None:
-    """Open and close one TCP connection. Raises UnreachableError that says why it failed."""
-    where = f"{host}:{port}"
-    try:
-        await _connect(host, port, timeout_s)
-    except TimeoutError as error:
-        raise UnreachableError(
-            f"{where} does not answer.", "Check that no firewall is in between."
-        ) from error
-    except OSError as error:
-        raise UnreachableError(
-            f"{_refusal(error, where)}", "Start the server, or correct the address."
-        ) from error
-
-
 async def _connect(host: str, port: int, timeout_s: float) -> None:
     async with asyncio.timeout(timeout_s):
         _, writer = await asyncio.open_connection(host, port)
     # Nothing was sent, so there is nothing to wait for: aborting leaves no lingering socket behind a scan.
     writer.transport.abort()
-
-
-def _refusal(error: OSError, where: str) -> str:
-    if error.errno == errno.ECONNREFUSED:
-        return f"Nothing listens at {where}."
-    return f"{where} cannot be reached."
 
 
 class Pace:

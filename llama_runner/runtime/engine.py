@@ -178,11 +178,6 @@ async def engine_version(path: Path) -> str | None:
     return (await probe_engine(path)).version
 
 
-async def engine_flags(path: Path) -> frozenset[str]:
-    """Its options. Raises EngineError."""
-    return (await probe_engine(path)).flags
-
-
 class EngineProbes:
     """Answers of binaries, remembered until the file changes."""
 

@@ -135,17 +135,6 @@ class Child:
         if not self.closed:
             self._tree.kill()
 
-    def disown(self) -> None:
-        """Let it live on without us: closes our ends of the pipes and forgets it."""
-        popen = self._transport.get_extra_info("subprocess")
-        if popen is None:
-            raise RuntimeError("This event loop cannot let go of a child.")
-        # Closing the transport kills a child that still runs by Popen's account.
-        popen.returncode = 0
-        self.closed = True
-        self._transport.close()
-        self._tree.close()
-
     def close(self) -> None:
         """Release our ends of the pipes and the group; kills what still runs. Idempotent."""
         if self.closed:

@@ -25,11 +25,6 @@ class Poller(QObject):
         if view.isVisible():
             self._timer.start()
 
-    @property
-    def active(self) -> bool:
-        """Whether it reads now."""
-        return self._timer.isActive()
-
     def pause(self, paused: bool) -> None:
         """Do not read for a while, visible or not."""
         self._paused = paused

@@ -8,7 +8,6 @@ from llama_runner.core.errors import UsageError
 from llama_runner.net.addresses import (
     host_of,
     is_loopback,
-    looks_private,
     parse_server_url,
     port_of,
     scope_of,
@@ -102,29 +101,29 @@ def test_any_text_is_either_refused_or_stable(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "loopback", "private"),
+    ("url", "loopback"),
     [
-        ("http://127.0.0.1:80", True, True),
-        ("http://127.8.9.1", True, True),
-        ("http://[::1]:80", True, True),
-        ("http://localhost:80", True, True),
-        ("http://a.localhost", True, True),
-        ("http://0.0.0.0:80", True, True),
-        ("http://192.168.1.4", False, True),
-        ("http://10.0.0.1", False, True),
-        ("http://172.31.0.1", False, True),
-        ("http://172.32.0.1", False, False),
-        ("http://[fe80::1]", False, True),
-        ("http://box", False, True),
-        ("http://box.local", False, True),
-        ("http://8.8.8.8", False, False),
-        ("https://api.example.com", False, False),
-        ("https://notlocalhost.example", False, False),
-        ("http://[2001:db8::1]", False, False),
+        ("http://127.0.0.1:80", True),
+        ("http://127.8.9.1", True),
+        ("http://[::1]:80", True),
+        ("http://localhost:80", True),
+        ("http://a.localhost", True),
+        ("http://0.0.0.0:80", True),
+        ("http://192.168.1.4", False),
+        ("http://10.0.0.1", False),
+        ("http://172.31.0.1", False),
+        ("http://172.32.0.1", False),
+        ("http://[fe80::1]", False),
+        ("http://box", False),
+        ("http://box.local", False),
+        ("http://8.8.8.8", False),
+        ("https://api.example.com", False),
+        ("https://notlocalhost.example", False),
+        ("http://[2001:db8::1]", False),
     ],
 )
-def test_how_far_away_an_address_looks(url: str, loopback: bool, private: bool) -> None:
-    assert (is_loopback(url), looks_private(url)) == (loopback, private)
+def test_whether_an_address_is_this_machine(url: str, loopback: bool) -> None:
+    assert is_loopback(url) == loopback
 
 
 def test_parts_of_a_base_url() -> None:

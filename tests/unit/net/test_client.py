@@ -19,7 +19,7 @@ from llama_runner.core.errors import (
     UnreachableError,
 )
 from llama_runner.net.client import USER_AGENT, Timeouts, open_http
-from llama_runner.net.connect import tcp_check, tcp_open
+from llama_runner.net.connect import Knock, tcp_knock, tcp_open
 from llama_runner.net.fetch import fetch
 from llama_runner.net.ports import pick_free_port
 from llama_runner.net.resolver import PinnedResolver
@@ -243,15 +243,13 @@ async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) 
         assert (await fetch(http, server.url)).status == 200
 
 
-async def test_the_tcp_check_tells_open_from_closed() -> None:
+async def test_a_knock_tells_open_from_closed() -> None:
     async with raw_server(lambda n, head: None) as server:
         assert await tcp_open("127.0.0.1", server.port, 1.0)
     closed = pick_free_port()
     assert not await tcp_open("127.0.0.1", closed, 1.0)
-    with pytest.raises(UnreachableError, match="Nothing listens"):
-        await tcp_check("127.0.0.1", closed, 1.0)
-    with pytest.raises(UnreachableError, match="cannot be reached"):
-        await tcp_check("does-not-exist.invalid", 80, 5.0)
+    assert await tcp_knock("127.0.0.1", closed, 1.0) is Knock.CLOSED
+    assert await tcp_knock("does-not-exist.invalid", 80, 5.0) is Knock.UNREACHABLE
 
 
 async def test_a_connect_without_an_answer_is_given_up() -> None:
@@ -265,8 +263,7 @@ async def test_a_connect_without_an_answer_is_given_up() -> None:
             for each in waiting:
                 each.setblocking(False)
                 each.connect_ex(("127.0.0.1", port))
-            with pytest.raises(UnreachableError, match="does not answer"):
-                await tcp_check("127.0.0.1", port, 0.2)
+            assert await tcp_knock("127.0.0.1", port, 0.2) is Knock.SILENT
         finally:
             for each in waiting:
                 each.close()

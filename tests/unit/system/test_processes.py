@@ -113,17 +113,6 @@ async def test_only_the_given_environment_arrives() -> None:
     await stop(child, grace_s=1)
 
 
-async def test_a_disowned_child_lives_on() -> None:
-    child = await spawn(["sleep", "300"], env=ENV, stdin=PIPE, die_with_parent=False)
-    known = identity(child.pid)
-    assert known is not None
-    child.disown()
-    child.close()
-    assert is_same(known)
-    os.kill(child.pid, signal.SIGKILL)
-    await until(lambda: is_gone(child.pid))
-
-
 PARENT = """
 import asyncio, os, sys
 from llama_runner.system.processes import spawn

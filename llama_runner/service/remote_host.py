@@ -162,7 +162,8 @@ class RemoteHost:
         record = await self._servers.find(address)
         if record is None:
             raise NotFoundError(
-                f"{visible_controls(address, 200)} is no known server.", "Add it: servers add URL."
+                f"{visible_controls(address, 200)} is no known server.",
+                "Add it in Discovery, or with `servers add URL`.",
             )
         endpoint = await self._servers.endpoint(record)
         return Upstream(endpoint.base_url, endpoint.api_key, model, engine=endpoint.engine)

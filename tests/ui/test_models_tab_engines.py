@@ -183,6 +183,18 @@ def test_another_program_is_chosen_for_an_engine_and_default_is_in_the_settings(
     run(scenario())
 
 
+def test_without_a_service_the_page_says_why_nothing_is_listed(place: Path) -> None:
+    async def scenario() -> None:
+        async with stage(place) as on:
+            await on.workspace.service.close()
+            view = EnginesView(on.workspace, on.shell)
+            on.show(view)
+            await until(lambda: label(view, "Why the engines are not known"))
+            assert "closing" in label(view, "Why the engines are not known")
+
+    run(scenario())
+
+
 def test_a_name_that_is_taken_or_none_is_told(place: Path, engine: Path) -> None:
     async def scenario() -> None:
         async with stage(place) as on:

@@ -54,6 +54,10 @@ class EnginesView(QWidget):
         self._problem = PlainLabel(wrap=True, selectable=True)
         self._problem.setObjectName("errorText")
         self._problem.setAccessibleName(self.tr("Why the chosen engine cannot be used"))
+        self._trouble = PlainLabel(wrap=True, selectable=True)
+        self._trouble.setObjectName("errorText")
+        self._trouble.setAccessibleName(self.tr("Why the engines are not known"))
+        self._trouble.hide()
         self._undo = UndoStrip()
         self._actions = actions_of(self._commands(), self._table)
         self._table.insertActions(self._table.actions()[0], list(self._actions.values()))
@@ -81,6 +85,7 @@ class EnginesView(QWidget):
         column.setContentsMargins(0, SPACE_S, 0, 0)
         column.setSpacing(SPACE_S)
         column.addLayout(head)
+        column.addWidget(self._trouble)
         column.addWidget(self._undo)
         column.addWidget(self._table, 1)
         column.addWidget(self._card)
@@ -168,9 +173,11 @@ class EnginesView(QWidget):
         """Ask which there are, and mark one."""
         try:
             engines = await self._workspace.service.engines()
-        except LlamaRunnerError:
-            # The service went away; the tab says so.
+        except LlamaRunnerError as error:
+            self._trouble.setText(visible_controls(f"{error.message} {error.hint}", TEXT_CHARS))
+            self._trouble.show()
             return
+        self._trouble.hide()
         self.show_engines(engines)
         if any(one.name == name for one in engines):
             self._table.select_keys({name})

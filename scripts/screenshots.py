@@ -24,9 +24,17 @@ from scripts.screenshots_models import PROMPT, models_tab  # noqa: E402
 
 if TYPE_CHECKING:
     from llama_runner.ui.main_window import MainWindow
+    from llama_runner.workspace import Workspace
 
 LOOKS: Final = ("light-1280x720", "dark-1280x720", "dark-1024x600", "light-1920x1080@2")
 LOOK_S: Final = 300
+# What was asked on other days.
+KEPT: Final = (
+    "Why is the sky blue?",
+    "A haiku about rain on a tin roof, and one about the smell of the street afterwards",
+    "Name three colours.",
+    "Compare bubble sort and quicksort.",
+)
 # Picture of the script -> name in docs/images.
 DOCS: Final = {
     "dark-1280x720-*-chat-done.png": "chat-dark.png",
@@ -166,8 +174,11 @@ async def _drive_demo(window: "MainWindow", camera: Camera, *, models: bool) -> 
 
 
 async def _chat(window: "MainWindow", camera: Camera) -> None:
-    from PySide6.QtWidgets import QPlainTextEdit
+    from PySide6.QtWidgets import QLineEdit, QPlainTextEdit
 
+    workspace = window.workspace
+    assert workspace is not None
+    await _keep_some(workspace)
     window.open_tab("chat")
     await settle()
     field = window.findChild(QPlainTextEdit, "chat-input")
@@ -177,10 +188,35 @@ async def _chat(window: "MainWindow", camera: Camera) -> None:
     button(window, "Send").click()
     await settle(1.2)
     await camera.take("chat-streaming")
-    chat = window.workspace.chat if window.workspace is not None else None
-    assert chat is not None
+    chat = workspace.chat
     await until(lambda: not any(chat.snapshot(c).busy for c in chat.conversations), what="the answer")
+    await settle(1.0)
     await camera.take("chat-done")
+    search = window.findChild(QLineEdit, "chat-search")
+    assert search is not None
+    for words, name in (("sky", "chat-found"), ("nowhere", "chat-nothing-found"), ("", "")):
+        search.setText(words)
+        await settle(0.6)
+        if name:
+            await camera.take(name)
+    button(window, "Delete").click()
+    await settle(0.6)
+    await camera.take("chat-deleted")
+    button(window, "Undo").click()
+    await settle(0.6)
+
+
+async def _keep_some(workspace: "Workspace") -> None:
+    """Conversations of other days, for the list."""
+    from datetime import timedelta
+
+    from llama_runner.backends.request import Role
+    from llama_runner.chat.history_values import KeptConversation, KeptTurn
+
+    for day, asked in enumerate(KEPT, 1):
+        at = workspace.clock.utc() - timedelta(days=day)
+        turns = (KeptTurn(Role.USER, asked, at), KeptTurn(Role.ASSISTANT, "That is a long story.", at))
+        await workspace.history.put(KeptConversation(f"{day:032x}", asked, at, at, turns))
 
 
 async def _stress(window: "MainWindow", camera: Camera) -> None:

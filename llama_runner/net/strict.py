@@ -98,6 +98,8 @@ class RequestReader:
             return None
         raw, self._unread = self._unread[:size], self._unread[size:]
         self.in_body, self._headers, self._target = True, [], b""
+        # None, from chunks of the request before, would make trailers of its headers.
+        self._left = 0
         self._parser, self._head = httptools.HttpRequestParser(self), None
         self._parse(_UPGRADE.sub(b"\n" + _RENAMED + b":", raw))
         if (head := self._head) is None:

@@ -69,6 +69,11 @@ def test_what_could_be_read_in_two_ways_is_refused_however_it_arrives(
     assert read(cut(data, places)) == status
 
 
+def test_chunks_are_over_with_their_request() -> None:
+    """Clients that do not know a body's length beforehand use a connection again, too."""
+    assert bodies([CHUNKED, GOOD, CHUNKED, CHUNKED]) == [b"hello"] * 4
+
+
 def test_a_body_of_tiny_chunks_is_a_body() -> None:
     head = START + b"Transfer-Encoding: chunked\r\n\r\n"
     assert bodies([head + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n"]) == [b"a" * 50_000]

@@ -28,7 +28,7 @@ from llama_runner.ui.widgets.facts import FactList
 from llama_runner.ui.widgets.stacked_bar import StackedBar
 from llama_runner.ui.widgets.tables import DataTable
 from llama_runner.workspace.service_snapshot import LinkState
-from tests.fakes.gguf_files import write_tiny_llama
+from tests.fakes.gguf_files import good_file, write_tiny_llama
 from tests.ui.tab_support import Stage, run, stage, until
 from tests.ui.test_models_tab_serving import LOAD_S, button, choose, column, go_to, named, text_of
 from tests.ui.window_support import cells, use_window
@@ -229,6 +229,34 @@ def test_a_model_is_loaded_as_entered_and_says_what_it_does_and_writes(profiled:
             words.setText("e")
             assert bar.value() == 0
             assert on.shell.errors == []
+
+    run(scenario())
+
+
+def test_the_last_words_of_an_engine_are_read_from_their_beginnings(home: Path, engine: Path) -> None:
+    """However long the last line is, and whenever the page comes into sight for the first time."""
+    place = home_at(home)
+    create_folders(place)
+    config = replace_setting(load_app_config(place).value, "service.control_port", 0)
+    save_app_config(place, replace_setting(config, "runtime.engine_path.linux", str(engine)))
+    (place.data_dir / "models").mkdir(parents=True, exist_ok=True)
+    (place.data_dir / "models" / "m.gguf").write_bytes(good_file())
+
+    async def scenario() -> None:
+        async with stage(home) as on:
+            tab = ModelsTab(on.workspace, on.shell)
+            on.show(tab, 874, 450)
+            await until(lambda: column(tab, "Model", "m"), timeout_s=LOAD_S)
+            output = named(tab, "Output of the engine")
+            assert isinstance(output, QPlainTextEdit)
+            # It has the layers of no real model: the engine says so, and ends.
+            button(tab, "Load").click()
+            await until(lambda: column(tab, "State", "m") == "✕ failed", timeout_s=LOAD_S)
+            await until(output.toPlainText)
+            go_to(tab, "Output")
+            across, down = output.horizontalScrollBar(), output.verticalScrollBar()
+            await until(lambda: output.isVisible() and across.maximum() > 0)
+            await until(lambda: across.value() == 0 and down.value() == down.maximum())
 
     run(scenario())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut, QTextCursor
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -133,9 +133,16 @@ class LogView(QWidget):
         self._to_end()
 
     def _to_end(self) -> None:
+        if not self._follow.isChecked():
+            return
+        # The caret goes along, to a beginning: when the text is first shown, it is scrolled to the caret.
+        caret = self._text.textCursor()
+        if not caret.hasSelection():
+            caret.movePosition(QTextCursor.MoveOperation.End)
+            caret.movePosition(QTextCursor.MoveOperation.StartOfBlock)
+            self._text.setTextCursor(caret)
         bar = self._text.verticalScrollBar()
-        if self._follow.isChecked():
-            bar.setValue(bar.maximum())
+        bar.setValue(bar.maximum())
 
     def copy_lines(self) -> None:
         """Put what is shown on the clipboard."""

@@ -97,7 +97,8 @@ def test_what_json_cannot_hold_is_written_as_something_it_can() -> None:
     data = dump_json({"a": [math.nan, math.inf, 1.5], "b": "\ud800"})
     assert json.loads(data) == {"a": [None, None, 1.5], "b": "\ud800"}
     assert dump_json({"ä": 1}, indent=2) == '{\n  "ä": 1\n}\n'.encode()
-    for odd in ({"a": [math.nan, 1.5]}, {"b": "\ud800", "a": math.inf}):
+    odds: tuple[JsonValue, ...] = ({"a": [math.nan, 1.5]}, {"b": "\ud800", "a": math.inf})
+    for odd in odds:
         assert json.loads(dump_compact(odd)) == json.loads(dump_json(odd))
     assert dump_compact({"ä": [1, "x"]}) == '{"ä":[1,"x"]}'.encode()
 

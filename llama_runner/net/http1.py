@@ -106,7 +106,9 @@ class HttpResponse:
         self._find_length(status, headers)
         says_when_it_ends = self._chunked or self._left is not None
         says_nothing_else = headers.get("connection", "keep-alive").lower() == "keep-alive"
-        self.reusable = says_when_it_ends and says_nothing_else and lines[0].startswith(b"HTTP/1.1")
+        # A refusal may come before the request is read: what is left of that would be taken for another one.
+        was_heard_out = self.is_success and lines[0].startswith(b"HTTP/1.1")
+        self.reusable = was_heard_out and says_when_it_ends and says_nothing_else
 
     def _find_length(self, status: int, headers: Mapping[str, str]) -> None:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")

@@ -129,6 +129,19 @@ async def test_what_might_not_be_at_its_end_is_not_used_again(
     assert server.connections == 2
 
 
+async def test_a_refusal_may_come_before_the_request_is_read(
+    server: Server, http: httpx.AsyncClient, kept: KeptConnections
+) -> None:
+    """The rest of that would be read as the next request, and its answer go to another client."""
+    server.answers = iter([response(b"no").replace(b"200 OK", b"401 Unauthorized"), response(b"two")])
+    port = server.port
+    async with open_pouring(http, _Wire(port), SystemClock(), kept) as answer:
+        assert await answer.error_body() == b"no"
+    assert kept.count == 0
+    assert await ask(http, kept, port) == b"two"
+    assert server.connections == 2
+
+
 async def test_an_answer_that_is_left_early_closes_its_connection(
     server: Server, http: httpx.AsyncClient, kept: KeptConnections
 ) -> None:

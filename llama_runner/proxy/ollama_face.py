@@ -19,7 +19,7 @@ from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.backends.values import as_count
 from llama_runner.core.clock import seconds
 from llama_runner.core.errors import InvalidRequestError, NotFoundError
-from llama_runner.core.jsonio import JsonValue, dump_json
+from llama_runner.core.jsonio import JsonValue, dump_compact, dump_json
 from llama_runner.proxy import infill
 from llama_runner.proxy import ollama_requests as requests
 from llama_runner.proxy.answers import AnswerWriter, BodyChanged
@@ -260,11 +260,11 @@ class OllamaFace:
         # The engine is always asked for a stream: a client that leaves is seen, and figures are the same.
         usage: JsonValue = {"include_usage": True}
         whole = {"model": model.id, "stream": True, "stream_options": usage, **body}
-        native = Native(Engine.OLLAMA, request.url.path, document, streamed, error_document)
+        native = Native(Engine.OLLAMA, request.scope["path"], document, streamed, error_document)
         call = _call(model, path, whole, streamed=streamed, writer=writer, native=native)
         if kind is Kind.CHAT and document.get("truncate") is not False:
             call = replace(call, conversation=Conversation(whole))
-        return Relay(shared, call, request.url.path, keep_s=keep_alive_s(document.get("keep_alive")))
+        return Relay(shared, call, request.scope["path"], keep_s=keep_alive_s(document.get("keep_alive")))
 
     async def _embedding_relay(
         self,
@@ -278,10 +278,10 @@ class OllamaFace:
             return BodyChanged(lambda data: json.dumps(change(record, parsed_answer(data))).encode())
 
         whole = {"model": model.id, **body}
-        native = Native(Engine.OLLAMA, request.url.path, document, False, error_document)
+        native = Native(Engine.OLLAMA, request.scope["path"], document, False, error_document)
         call = _call(model, EMBEDDINGS.upstream, whole, streamed=False, writer=writer, native=native)
         keep_s = keep_alive_s(document.get("keep_alive"))
-        return Relay(self._shared, call, request.url.path, keep_s=keep_s)
+        return Relay(self._shared, call, request.scope["path"], keep_s=keep_s)
 
 
 def _call(
@@ -296,7 +296,7 @@ def _call(
     return Call(
         model=model,
         path=path,
-        body=dump_json(dict(body)),
+        body=dump_compact(dict(body)),
         streamed=streamed,
         writer=writer,
         error_answer=error_answer,

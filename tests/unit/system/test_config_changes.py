@@ -14,6 +14,7 @@ from llama_runner.core.settings import ModelEntry, ModelsConfig
 from llama_runner.system import locks
 from llama_runner.system.config_changes import (
     change_app_config,
+    edit_app_config,
     restore,
     update_models_config,
 )
@@ -60,6 +61,17 @@ def test_one_bad_change_and_none_is_made(place: Home, bad: dict[str, object]) ->
     with pytest.raises(ConfigError):
         change_app_config(place, {"stress.concurrency": 7, **bad})
     assert not place.app_config_file.exists()
+
+
+def test_a_broken_file_is_not_added_to_but_single_settings_replace_it(place: Home) -> None:
+    place.config_dir.mkdir(parents=True)
+    place.app_config_file.write_text("{ almost")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        edit_app_config(place, lambda config: config)
+    assert place.app_config_file.read_text() == "{ almost"
+    change_app_config(place, {"stress.concurrency": 7})
+    before, after = edit_app_config(place, lambda config: config.model_copy())
+    assert before == after and after.stress.concurrency == 7
 
 
 def test_a_change_that_raises_changes_nothing_and_lets_go(place: Home) -> None:

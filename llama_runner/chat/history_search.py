@@ -57,7 +57,8 @@ class Search:
         """
         text = unicodedata.normalize("NFC", scrub_text(text.strip()[:MAX_QUERY_CHARS]))
         hits, complete = self._hits(text, limit)
-        found = [self._summary_at(key, message, text) for key, message in hits.items()]
+        told = (self._summary_at(key, message, text) for key, message in hits.items())
+        found = [one for one in told if one is not None]
         found.sort(key=lambda one: (one.updated, one.id), reverse=True)
         return Found(tuple(found), complete)
 
@@ -94,14 +95,18 @@ class Search:
         finally:
             self._connection.set_progress_handler(None, 0)
 
-    def _summary_at(self, key: int, message: int | None, text: str) -> Summary:
-        summary = summary_of(self._connection.execute(f"{SUMMARY} WHERE c.key = ?", (key,)).fetchone())
+    def _summary_at(self, key: int, message: int | None, text: str) -> Summary | None:
+        """None for what another program has deleted since it was found."""
+        row = self._connection.execute(f"{SUMMARY} WHERE c.key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        summary = summary_of(row)
         if message is None:
             return summary
-        row = self._connection.execute(
+        said = self._connection.execute(
             "SELECT substr(text, 1, ?) FROM messages WHERE key = ?", (MAX_TEXT_CHARS, message)
         ).fetchone()
-        return dataclasses.replace(summary, excerpt=excerpt(text_of(row[0]), text))
+        return dataclasses.replace(summary, excerpt=excerpt(text_of(said[0]), text) if said else "")
 
 
 def _pattern(text: str) -> str:

@@ -530,6 +530,22 @@ def test_a_search_that_takes_too_long_tells_what_it_has(tmp_path: Path) -> None:
         assert store.search("needle", 10).complete
 
 
+def test_what_another_program_deletes_meanwhile_is_not_found(tmp_path: Path) -> None:
+    with store_in(tmp_path) as store:
+        store.put(conversation(1, "needle one"))
+        store.put(conversation(2, "needle two"))
+        kept, gone = store.ids()
+
+        def delete(statement: str) -> None:
+            if statement.lstrip().startswith("SELECT c.id"):
+                store.connection.set_trace_callback(None)
+                with store_in(tmp_path) as other:
+                    other.delete(gone)
+
+        store.connection.set_trace_callback(delete)
+        assert [one.id for one in store.search("needle", 10).conversations] == [kept]
+
+
 def test_without_full_text_search_the_texts_are_read(tmp_path: Path) -> None:
     with store_in(tmp_path) as store:
         store.put(conversation(1, "bikes", "They stay up by steering."))

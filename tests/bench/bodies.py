@@ -5,11 +5,12 @@
 A real service with the demo engine and model. One client asks `/health` of the OpenAI listener again and
 again, another sends one huge chat. Printed are the longest wait for `/health` meanwhile, median of rounds,
 and its ratio to the time that `json.loads` and `json.dumps` take for that body on this machine. The model
-refuses each request, after minutes where it counts tokens: its context is too short, or it sees no pictures.
+refuses a picture at once; of a text it counts the tokens for minutes, which is not waited for.
 """
 
 import argparse
 import base64
+import contextlib
 import json
 import random
 import statistics
@@ -25,7 +26,9 @@ import httpx
 
 from tests.integration.service_process import started_service
 
-LIMIT_S: Final = 300.0
+LIMIT_S: Final = 60.0
+# By then the engine has it.
+SENT_S: Final = 15.0
 BODY_BYTES: Final = 31 * 1024 * 1024
 
 
@@ -49,11 +52,10 @@ def longest_wait_s(url: str, body: bytes | None) -> float:
     sent = threading.Event()
 
     def send() -> None:
-        try:
+        with contextlib.suppress(httpx.TimeoutException):
             if body is not None:
-                httpx.post(f"{url}/v1/chat/completions", content=body, timeout=LIMIT_S, trust_env=False)
-        finally:
-            sent.set()
+                httpx.post(f"{url}/v1/chat/completions", content=body, timeout=SENT_S, trust_env=False)
+        sent.set()
 
     sender = threading.Thread(target=send)
     sender.start()

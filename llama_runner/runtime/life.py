@@ -133,6 +133,7 @@ class Life:
         self._nudge = asyncio.Event()
         self._spawned_ns = self._around.clock.now_ns()
         self._speaks_protocol = False
+        self._told_ready = False
         self._ready = False
         self._misses = 0
 
@@ -281,6 +282,7 @@ class Life:
         self._output.last_ns = self._around.clock.now_ns()
         if state == "ready":
             # /health answers the moment this line is written: no need to wait for the next look.
+            self._told_ready = True
             self._nudge.set()
         self._events.put_nowait(_Told(state, progress))
 
@@ -321,7 +323,7 @@ class Life:
         timings = self._around.timings
         pause_s = timings.poll_first_s
         while True:
-            seen = await self._look()
+            seen = await self._look(child.pid)
             if seen is Health.READY:
                 ours = await is_ours(
                     self._around.http,
@@ -338,8 +340,12 @@ class Life:
             await self._pause(pause_s)
             pause_s = min(pause_s * 1.5, timings.poll_last_s)
 
-    async def _look(self) -> Health:
-        return await health(self._around.http, self.url, timeout_s=self._around.timings.health_timeout_s)
+    async def _look(self, pid: int) -> Health:
+        limit_s = self._around.timings.health_timeout_s
+        if not self._told_ready:
+            return await health(self._around.http, self.url, timeout_s=limit_s)
+        # Its port is open by then, unless somebody else asked it to end in that very moment: it stays then.
+        return await still_health(self._around.http, self.url, pid=pid, port=self.port, timeout_s=limit_s)
 
     async def _pause(self, limit_s: float) -> None:
         """Wait, shorter when the child said that something changed."""

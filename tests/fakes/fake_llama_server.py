@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "stuck_after_ready": False,  # works on a request for ever, and says so
     "spins_after_ready": False,  # the same, and uses a processor for it
     "closes_on_term": False,  # on SIGTERM give up the port, and stay
+    "closed_when_ready": False,  # gives up the port in the moment it is ready, and stays
     "needs_at_most": None,  # context tokens or GPU layers beyond which memory is not enough ...
     "stderr_beyond": [],  # ... and what it says then, before it ends with code 1
 }
@@ -207,6 +208,15 @@ def _misbehave(plan: dict[str, Any], argv: list[str], server: _Server) -> None:
         os._exit(plan["exit_code"])
 
 
+def _become_ready(plan: dict[str, Any], server: _Server) -> None:
+    server.ready.set()
+    if plan["closed_when_ready"]:
+        server.give_up_the_port()
+    if plan["protocol"]:
+        _state("ready")
+        threading.Thread(target=_watch_stdin, daemon=True).start()
+
+
 def _serve(plan: dict[str, Any], argv: list[str]) -> NoReturn:
     port, alias = int(argv[argv.index("--port") + 1]), argv[argv.index("--alias") + 1]
     try:
@@ -223,10 +233,7 @@ def _serve(plan: dict[str, Any], argv: list[str]) -> NoReturn:
     if plan["ready_after_s"] is None:
         threading.Event().wait()
     threading.Event().wait(plan["ready_after_s"])
-    server.ready.set()
-    if plan["protocol"]:
-        _state("ready")
-        threading.Thread(target=_watch_stdin, daemon=True).start()
+    _become_ready(plan, server)
     if plan["dies_saying"] is not None:
         _say(plan["dies_saying"])
         os._exit(1)

@@ -517,6 +517,15 @@ async def test_a_child_that_gave_up_its_port_and_stays_is_ended_at_once(tmp_path
         assert is_gone(first.pid or 0)
 
 
+async def test_a_child_that_gave_up_its_port_as_it_became_ready_is_ended_at_once(tmp_path: Path) -> None:
+    """Told to end by somebody else in that moment: llama-server says ready, and stays (one try in twenty)."""
+    engine = fake_engine(tmp_path / "engine", {"closed_when_ready": True}, {})
+    async with open_manager(tmp_path, engine) as manager:
+        await manager.load("a")
+        ended = await until_state(manager, InstanceState.FAILED)
+        assert "asked to end by somebody else" in (ended.error or "")
+
+
 async def test_an_illegal_instruction_is_tried_once_without_repacking(tmp_path: Path) -> None:
     plan = {"signal": signal.SIGILL, "signal_unless": "--no-repack"}
     engine = fake_engine(tmp_path / "engine", plan)

@@ -176,18 +176,19 @@ class HistoryFile:
 
     def _look(self) -> bool:
         """Make the file when there is none; whether it was left without being closed."""
-        wal = Path(f"{self.path}-wal")
+        # Before the file: who closes it last takes this away, and only when the file has all that is in it.
+        wal_bytes = _size(Path(f"{self.path}-wal"))
         if not os.path.lexists(self.path):
-            if wal.exists():
+            if wal_bytes is not None:
                 raise DamagedError("only a part of it is there")
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
             return False
         if not self.path.is_file():
             raise DamagedError("it is not a file")
-        if not self.path.stat().st_size and not wal.exists():
+        if wal_bytes is None and not self.path.stat().st_size:
             # To SQLite a good file without tables; ours never is, once it was closed.
             raise DamagedError("it is empty")
-        return wal.exists() and bool(wal.stat().st_size)
+        return bool(wal_bytes)
 
     def _prepare(self, connection: sqlite3.Connection, unclean: bool) -> str:
         """Check it, bring it up to date; why it may only be read."""
@@ -256,18 +257,20 @@ class HistoryFile:
         return age if age >= timedelta(0) else BACKUP_EVERY
 
     def back_up(self, connection: sqlite3.Connection) -> Path:
-        """Copy it whole while it is open; a copy that is not sound raises DamagedError and is not kept."""
+        """Copy it whole while it is open. Raises DamagedError when it is not sound, else StorageError."""
         folder = self.path.parent / "backups"
         make_folder(folder)
         copy = folder / f"{self.path.stem}-{self._clock.utc():%Y%m%dT%H%M%S%f}Z{self.path.suffix}"
         temporary = copy.with_name(f".{copy.name}")
-        os.close(os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_RDWR, PRIVATE_FILE_MODE))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE_MODE))
         try:
             with closing(sqlite3.connect(temporary, isolation_level=None)) as target:
                 connection.backup(target)
                 # The copy is one file, whatever the original was.
                 target.execute("PRAGMA journal_mode = DELETE")
                 if not _is_sound(target):
+                    if _is_sound(connection):
+                        raise StorageError("The copy of the kept conversations is broken.", "Check the disk.")
                     raise DamagedError("it is damaged")
             os.replace(temporary, copy)
         except BaseException:
@@ -294,6 +297,14 @@ def set_up(connection: sqlite3.Connection) -> None:
     # What was deleted is not left in the file.
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _size(path: Path) -> int | None:
+    """None where there is no such file; another program may take it away at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:

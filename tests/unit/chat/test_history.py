@@ -1,5 +1,6 @@
 """The file of kept conversations: broken, foreign, newer, busy, full; and what is found in it (B1 to B9)."""
 
+import os
 import sqlite3
 import sys
 import threading
@@ -342,6 +343,53 @@ def test_what_a_copy_finds_broken_is_put_aside(tmp_path: Path, monkeypatch: pyte
     with opened(file_in(tmp_path)) as found:
         assert [one.title for one in HistoryStore(found.connection).page(10)] == ["kept"]
     assert "damaged" in found.notes[0]
+
+
+def test_a_copy_that_breaks_does_not_put_the_file_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store_in(tmp_path) as store:
+        store.put(conversation(1, "kept"))
+    real = history_opening._is_sound
+
+    def sound(connection: sqlite3.Connection) -> bool:
+        where = connection.execute("PRAGMA database_list").fetchone()[2]
+        return "backups" not in where and real(connection)
+
+    monkeypatch.setattr(history_opening, "_is_sound", sound)
+    with store_in(tmp_path) as store:
+        assert [one.title for one in store.page(10)] == ["kept"]
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_two_copies_of_one_moment_do_not_mix(tmp_path: Path) -> None:
+    with store_in(tmp_path) as store:
+        store.put(conversation(1, "kept"))
+        begun = tmp_path / "backups" / f".history-{START + timedelta(microseconds=1):%Y%m%dT%H%M%S%f}Z.db"
+        begun.parent.mkdir()
+        begun.write_bytes(b"of another program")
+        with pytest.raises(FileExistsError):
+            file_in(tmp_path).back_up(store.connection)
+    assert begun.read_bytes() == b"of another program"
+
+
+def test_another_program_may_close_the_file_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log of changes goes away then, and is no reason to take the file for a broken one."""
+    with opened(file_in(tmp_path)) as other:
+        HistoryStore(other.connection).put(conversation(1, "kept"))
+        real = Path.stat
+
+        def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+            found = real(self, follow_symlinks=follow_symlinks)
+            if self.name == "history.db-wal":
+                other.connection.close()
+            return found
+
+        monkeypatch.setattr(Path, "stat", stat)
+        with store_in(tmp_path) as store:
+            assert store.count() == 1
 
 
 def test_the_file_is_private_and_durable(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ from llama_runner.service.sockets import LiveSocket
 from llama_runner.service.state import ServiceState
 from llama_runner.system.identity import identity
 from llama_runner.system.locks import FileLock
+from llama_runner.system.memory import share_freed_memory
 from llama_runner.system.privileges import runs_as_root
 from llama_runner.system.signals import install_stop_signals
 
@@ -102,6 +103,7 @@ async def run_service(
         ConfigError: The control host is not this machine only, or the proxy may not listen where the command
             line says (C6).
     """
+    share_freed_memory()
     with only_service_of(home):
         state = ServiceState(
             owned=options.owned, keep=options.keep, demo=options.demo, clock=clock or SystemClock()

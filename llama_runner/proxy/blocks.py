@@ -17,6 +17,7 @@ from llama_runner.backends.events import (
     ToolCallDelta,
     UsageReport,
 )
+from llama_runner.backends.fold import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from llama_runner.backends.openai_decoder import OpenAIDecoder
 from llama_runner.core.clock import Clock
 from llama_runner.core.errors import LlamaRunnerError, ProtocolError
@@ -78,6 +79,7 @@ class BlockWriter:
         self._decoder = OpenAIDecoder(model_id)
         self._clock = clock
         self._begun = False
+        self._calls: dict[int, Block] = {}
 
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes. Raises ServerError."""
@@ -158,30 +160,36 @@ class BlockWriter:
         out = b""
         if not self.blocks or self.blocks[-1].kind is not kind:
             out = self._open(Block(kind, len(self.blocks), secrets.token_hex(12)))
-        return out + self._append(piece)
+        return out + self._append(self.blocks[-1], piece)
 
     def _call(self, event: ToolCallDelta) -> bytes:
-        last = self.blocks[-1] if self.blocks else None
-        if last is not None and last.kind is Kind.CALL and last.index == event.index:
-            last.name += event.name or ""
-            return self._append(event.arguments)
-        if any(block.kind is Kind.CALL and block.index == event.index for block in self.blocks):
+        block, out = self._calls.get(event.index), b""
+        if block is None:
+            if len(self._calls) >= MAX_TOOL_CALLS:
+                # T4: as where answers are shown, what comes beyond is not kept.
+                return b""
+            key = secrets.token_hex(12)
+            call_id = event.call_id or f"call_{key}"
+            name = (event.name or "")[:MAX_NAME_CHARS]
+            block = Block(Kind.CALL, len(self.blocks), key, event.index, call_id, name)
+            self._calls[event.index] = block
+            out = self._open(block)
+        elif self.streamed and block is not self.blocks[-1]:
             raise ProtocolError(self.model_id, "it goes on with a call after the next one began")
-        key = secrets.token_hex(12)
-        call_id = event.call_id or f"call_{key}"
-        block = Block(Kind.CALL, len(self.blocks), key, event.index, call_id, event.name or "")
-        return self._open(block) + self._append(event.arguments)
+        else:
+            block.name = (block.name + (event.name or ""))[:MAX_NAME_CHARS]
+        return out + self._append(block, event.arguments)
 
     def _open(self, block: Block) -> bytes:
         out = self._begin() + self._shut_last()
         self.blocks.append(block)
         return out + (self.opened(block) if self.streamed else b"")
 
-    def _append(self, piece: str) -> bytes:
+    def _append(self, block: Block, piece: str) -> bytes:
         if not piece:
             return b""
-        self.blocks[-1].pieces.append(piece)
-        return self.grown(self.blocks[-1], piece) if self.streamed else b""
+        block.pieces.append(piece)
+        return self.grown(block, piece) if self.streamed else b""
 
     def _shut_last(self) -> bytes:
         return self.shut(self.blocks[-1]) if self.blocks and self.streamed else b""

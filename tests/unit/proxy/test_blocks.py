@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llama_runner.backends.fold import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from llama_runner.core.clock import SystemClock
 from llama_runner.core.errors import ProtocolError, TruncatedError
 from llama_runner.proxy.messages_answers import MessagesWriter
@@ -120,6 +121,22 @@ def test_calls_whose_pieces_are_mixed_are_refused() -> None:
     writer = messages(streamed=True)
     with pytest.raises(ProtocolError):
         writer.feed(call(0, "{", "f") + call(1, "{", "g") + call(0, "}"))
+
+
+def test_calls_whose_pieces_are_mixed_are_put_together_in_a_whole_answer() -> None:
+    mixed = call(0, "{", "f") + call(1, '{"b": ', "g") + call(0, "}") + call(1, "2}")
+    content = json.loads(written(messages(streamed=False), mixed + END, 50))["content"]
+    assert [(block["name"], block["input"]) for block in content] == [("f", {}), ("g", {"b": 2})]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_there_is_an_end_to_calls_and_their_names(streamed: bool) -> None:
+    """T4, T1: more than any answer has are not kept, nor looked through for each other one."""
+    writer = messages(streamed=streamed)
+    stream = b"".join(call(number, "{}", "f" * 5_000) for number in range(MAX_TOOL_CALLS + 50))
+    writer.feed(stream + call(MAX_TOOL_CALLS + 7, "}") + END)
+    assert len(writer.blocks) == MAX_TOOL_CALLS
+    assert {(len(block.name), block.text) for block in writer.blocks} == {(MAX_NAME_CHARS, "{}")}
 
 
 @pytest.mark.parametrize("make", [messages, responses])

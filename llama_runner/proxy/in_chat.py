@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from llama_runner.backends.values import as_list, as_object, as_text
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import JsonValue
+
+# A header tells them; a request may have any number, of any length (H15).
+MAX_LEFT_OUT: Final = 20
+MAX_NAME_CHARS: Final = 60
 
 
 @dataclass(slots=True)
@@ -27,7 +32,8 @@ class InChat:
 
     def leave_out(self, name: str) -> None:
         """Note what is not said, once."""
-        if name not in self.left_out:
+        name = name[:MAX_NAME_CHARS]
+        if len(self.left_out) < MAX_LEFT_OUT and name not in self.left_out:
             self.left_out.append(name)
 
 
@@ -69,10 +75,11 @@ def split_pictures(parts: Sequence[JsonValue]) -> tuple[list[JsonValue], list[Js
     return found
 
 
-def unsayable(what: str) -> InvalidRequestError:
+def unsayable(what: str, kind: JsonValue) -> InvalidRequestError:
     """For content without which the question is another one."""
+    name = as_text(kind)[:MAX_NAME_CHARS] or "without a name"
     return InvalidRequestError(
-        f"This server takes no {what}: it speaks OpenAI's chat only.",
+        f"This server takes no {what} of the kind {name}: it speaks OpenAI's chat only.",
         "Leave it out, or ask a model that runs here.",
     )
 

@@ -118,7 +118,7 @@ def _part(block: Mapping[str, JsonValue]) -> list[JsonValue]:
         case "search_result":
             return [text_part(f"{as_text(block.get('title'))}\n{content_text(block.get('content'))}")]
         case kind:
-            raise unsayable(f"content of the kind {as_text(kind)[:60] or 'without a name'}")
+            raise unsayable("content", kind)
 
 
 def _put_tools(document: Mapping[str, JsonValue], said: InChat) -> None:

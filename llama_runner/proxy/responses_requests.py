@@ -74,7 +74,7 @@ def _add(item: Mapping[str, JsonValue], turns: list[dict[str, JsonValue]], said:
             if pictures:
                 turns.append({"role": "user", "content": pictures})
         case kind:
-            raise unsayable(f"item of the kind {as_text(kind)[:60] or 'without a name'}")
+            raise unsayable("item", kind)
 
 
 def _turn_without(turns: list[dict[str, JsonValue]], *taken: str) -> dict[str, JsonValue]:
@@ -104,7 +104,7 @@ def _part(part: Mapping[str, JsonValue]) -> JsonValue:
         return text_part(as_text(part.get("refusal")))
     if kind == "input_image" and (url := as_text(part.get("image_url"))):
         return picture_part(url)
-    raise unsayable(f"content of the kind {as_text(kind)[:60] or 'without a name'}")
+    raise unsayable("content", kind)
 
 
 def _put_tools(document: Mapping[str, JsonValue], said: InChat) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import dump_json
 from llama_runner.proxy.chat_reading import chat_request
+from llama_runner.proxy.in_chat import MAX_LEFT_OUT, MAX_NAME_CHARS
 from llama_runner.proxy.messages_requests import messages_in_chat
 from llama_runner.proxy.responses_requests import responses_in_chat
 
@@ -28,6 +29,14 @@ def of_responses(*items: Any, **more: Any) -> list[Any]:
     said = responses_in_chat({"input": [*items], **more}).body["messages"]
     assert isinstance(said, list)
     return said
+
+
+def test_what_is_left_out_has_an_end() -> None:
+    """H15: every other one would be compared with all before it, and a header tells them."""
+    blocks: Any = [{"type": f"{number}" + "x" * 1_000} for number in range(20_000)]
+    said = messages_in_chat({"messages": [{"role": "assistant", "content": blocks}]})
+    assert len(said.left_out) == MAX_LEFT_OUT
+    assert {len(name) for name in said.left_out} == {MAX_NAME_CHARS}
 
 
 # --- anthropic --------------------------------------------------------------------------------------------

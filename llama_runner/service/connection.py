@@ -24,11 +24,13 @@ class Patience:
     Attributes:
         head_s: From the first byte of a request, or from connecting, to the end of its head.
         body_s: From there to the end of the body: 32 MiB at 1 MiB a second.
+        idle_s: Between two requests.
         stuck_s: Without taking any of what it is sent (H24).
     """
 
     head_s: float = 5.0
     body_s: float = 30.0
+    idle_s: float = 15.0
     stuck_s: float = 60.0
 
 
@@ -51,6 +53,7 @@ class BoundedRequests(HttpToolsProtocol):
         self._guests = guests
         self._patience = patience
         self._n_begun = 0
+        self._forgotten = False
         self._phase = Phase.HEAD
         self._deadline: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
@@ -68,20 +71,16 @@ class BoundedRequests(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """More of a request, the last of it perhaps."""
-        self._unset_keepalive_if_required()
         self._reader.feed(data)
         self._read()
         self._follow()
 
     def on_response_complete(self) -> None:
         """Another request may have arrived meanwhile."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
         self._read()
-        self._follow()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Idle for too long."""
-        super().timeout_keep_alive_handler()
         self._follow()
 
     def shutdown(self) -> None:
@@ -127,7 +126,6 @@ class BoundedRequests(HttpToolsProtocol):
 
     def _begin(self, head: Head) -> None:
         """Have a request answered, or the connection become a WebSocket."""
-        self._unset_keepalive_if_required()
         self._n_begun += 1
         path, _, query = head.target.partition(b"?")
         self.url, self.headers = head.target, head.headers
@@ -204,7 +202,7 @@ class BoundedRequests(HttpToolsProtocol):
     def _follow(self) -> None:
         """Be in the phase that the connection is in now, with the time that it has for it."""
         now, was = self._phase_now(), self._phase
-        if now is was:
+        if now is was or self._forgotten:
             return
         self._guests.change(self, was, now)
         self._phase = now
@@ -213,6 +211,8 @@ class BoundedRequests(HttpToolsProtocol):
             self._wait_for_head()
         elif now is Phase.BODY:
             self._wait(self._patience.body_s, self._too_late)
+        elif now is Phase.IDLE:
+            self._wait(self._patience.idle_s, self._too_late)
         elif now is Phase.CLOSING:
             self._wait(self._patience.stuck_s, self.transport.abort)
 
@@ -236,7 +236,7 @@ class BoundedRequests(HttpToolsProtocol):
         if began:
             self._refuse(408, "The request did not arrive in time.")
         else:
-            # Connected ahead of need, as browsers do: nothing was asked, nothing is answered.
+            # Idle, or connected ahead of need, as browsers do: nothing was asked, nothing is answered.
             self.transport.close()
         self._follow()
 
@@ -259,6 +259,7 @@ class BoundedRequests(HttpToolsProtocol):
         self._out.close()
 
     def _forget(self) -> None:
+        self._forgotten = True
         self._guests.go(self)
         self._stop_clock()
         self._let_read()

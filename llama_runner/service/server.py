@@ -15,7 +15,6 @@ from llama_runner.service.guests import Guests
 
 # How many connections are taken before anything else gets its turn.
 ACCEPTED_AT_ONCE: Final = 64
-KEEP_ALIVE_S: Final = 15
 # Waiting requests are answered at once when the service closes; what takes longer does not read.
 CLOSE_LIMIT_S: Final = 2
 # Safety I35: what clients say over a WebSocket is a command at most.
@@ -69,7 +68,6 @@ class HttpServer(uvicorn.Server):
                 date_header=False,
                 proxy_headers=False,
                 backlog=ACCEPTED_AT_ONCE,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSE_LIMIT_S,
             )
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from llama_runner.net.listen import listen_tcp, port_of_socket
 from llama_runner.service.connection import PATIENCE, Patience
 from llama_runner.service.guests import Phase
 from llama_runner.service.server import HttpServer
+from llama_runner.service.sockets import LiveSocket
 from tests.fakes.waiting import until
 
 LIMIT_S = 0.3
@@ -50,11 +52,13 @@ class Echo:
 
 
 @asynccontextmanager
-async def serving(app: Echo, patience: Patience = SHORT) -> AsyncIterator[tuple[HttpServer, int]]:
+async def serving(
+    app: Any, patience: Patience = SHORT, websockets: type[asyncio.Protocol] | None = None
+) -> AsyncIterator[tuple[HttpServer, int]]:
     """A server of `app` and its port."""
     listener = listen_tcp("127.0.0.1", 0)
     port = port_of_socket(listener)
-    server = HttpServer(app, listener, patience=patience)
+    server = HttpServer(app, listener, patience=patience, websockets=websockets)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.run_until_stopped())
         try:
@@ -114,6 +118,45 @@ async def test_a_slow_answer_and_idleness_in_between_are_no_reason() -> None:
             assert await reader.readexactly(5) == b"hello"
             # Longer than a request may take to arrive.
             await asyncio.sleep(1.5 * LIMIT_S)
+
+
+@pytest.mark.parametrize("rest", [b"", b"hello"])
+async def test_an_idle_connection_ends_whatever_came_behind_the_answer(rest: bytes) -> None:
+    """R2: the rest of a body that was answered before it was whole is no request."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 404, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    patience = Patience(idle_s=LIMIT_S)
+    async with serving(refuse, patience) as (server, port), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEAD if rest else b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\nno")).startswith(b"HTTP/1.1 404")
+        writer.write(rest)
+        assert await reader.read() == b""
+        await until(lambda: not len(server.guests))
+        writer.close()
+
+
+async def test_a_web_socket_has_limits_of_its_own() -> None:
+    async def talk(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(3 * LIMIT_S)
+        await send({"type": "websocket.send", "text": "still here"})
+        await receive()
+
+    patience = Patience(head_s=LIMIT_S, idle_s=LIMIT_S)
+    async with serving(talk, patience, LiveSocket) as (_, port), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        assert (await reader.readexactly(12)).endswith(b"still here")
+        writer.close()
 
 
 @pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"])

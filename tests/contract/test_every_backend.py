@@ -54,7 +54,9 @@ async def test_stamps_never_go_back(backend: Backend, server: Server) -> None:
 
 
 async def test_every_delta_has_text_and_the_figures_are_whole(backend: Backend, server: Server) -> None:
-    events = await events_of(backend, server.request(max_tokens=16))
+    # Long enough for a busy machine not to see all of it in one read, which has no speed.
+    plan = Plan(tokens=16, prefill_ms=5, gap_ms=50)
+    events = await events_of(backend, server.request(max_tokens=16, plan=plan))
     assert all(event.text for event in events if isinstance(event, TextDelta))
     metrics = folded(events).metrics()
     assert metrics.output_tokens == 16

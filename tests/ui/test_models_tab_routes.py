@@ -59,10 +59,15 @@ async def dialog() -> QDialog:
 
 async def focus(widget: QWidget) -> None:
     """Without a window manager nothing brings a window back to the front when a dialog closes."""
-    widget.window().activateWindow()
-    await until(QApplication.activeWindow)
-    widget.setFocus()
-    await until(widget.hasFocus)
+
+    def focused() -> bool:
+        # Again and again: a dialog that is just opening takes it once more.
+        if not widget.hasFocus():
+            widget.window().activateWindow()
+            widget.setFocus()
+        return widget.hasFocus()
+
+    await until(focused)
 
 
 def field(asked: QWidget, name: str) -> QLineEdit:

@@ -29,6 +29,7 @@ def start(home: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.timing
 def test_the_first_paint_is_measured_and_early(home: Path) -> None:
     process = start(home, LLAMA_RUNNER_MEASURE_START="1")
     out, err = process.communicate(timeout=END_S)

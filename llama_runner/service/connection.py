@@ -243,7 +243,9 @@ class BoundedRequests(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Answer outside of any dialect, if nothing was answered yet, and close."""
         cycle = self.cycle if self._is_answering() else None
-        if cycle is None or not cycle.response_started:
+        # The rest of a body that was answered early: a second answer would be taken for the next request's.
+        is_answered = cycle is None and self._phase is Phase.BODY
+        if not is_answered and (cycle is None or not cycle.response_started):
             body = reason.encode("ascii", "replace")
             headers = [
                 (b"content-type", b"text/plain; charset=utf-8"),

@@ -140,6 +140,24 @@ async def test_an_idle_connection_ends_whatever_came_behind_the_answer(rest: byt
         writer.close()
 
 
+@pytest.mark.parametrize("rest", [b"", b"no chunk\r\n"])
+async def test_a_request_is_answered_once_even_when_its_body_never_ends_well(rest: bytes) -> None:
+    """H11: a second answer would be the next request's."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 404, "headers": headers})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with serving(refuse, Patience(body_s=LIMIT_S)) as (_, port), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\nno")).startswith(b"HTTP/1.1 404")
+        writer.write(rest)
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_web_socket_has_limits_of_its_own() -> None:
     async def talk(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})

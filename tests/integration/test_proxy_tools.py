@@ -205,6 +205,18 @@ def test_the_function_that_must_be_called_is_called(service: ServiceProcess) -> 
     assert (call["function"]["name"], items, blocks) == ("get_news", ["get_news"], ["get_news"])
 
 
+def test_a_function_that_must_be_called_and_is_not_there(service: ServiceProcess) -> None:
+    choice = {"type": "function", "function": {"name": "get_stars"}}
+    tools = [{"type": "function", "function": FUNCTION}]
+    answer = httpx.post(
+        f"{service.ready['openai']}/v1/chat/completions",
+        json={**SHORT, "messages": [QUESTION], "tools": tools, "tool_choice": choice},
+        timeout=60,
+    )
+    assert answer.status_code == 400
+    assert "get_stars" in answer.json()["error"]["message"]
+
+
 def test_nothing_is_called_where_nothing_may_be(port: str) -> None:
     answer = _messages(port, [QUESTION], tool_choice={"type": "none"}).json()
     assert [block["type"] for block in answer["content"]] == ["text"]

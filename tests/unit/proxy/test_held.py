@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llama_runner.core.errors import InvalidRequestError
 from llama_runner.core.jsonio import dump_json
 from llama_runner.proxy.held import held
 
@@ -38,7 +39,6 @@ def test_where_no_tool_may_be_called_there_is_none() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"tools": [tool("a")], "tool_choice": tool("nobody")},
         {"tools": [{"name": "a"}], "tool_choice": {"type": "auto"}},
         {"tools": [tool("a"), 3], "tool_choice": {"type": "function"}},
         {"tool_choice": {"type": "any"}},
@@ -46,6 +46,13 @@ def test_where_no_tool_may_be_called_there_is_none() -> None:
 )
 def test_other_choices_stay_as_they_are(body: dict[str, Any]) -> None:
     assert json.loads(held(dump_json(body))) == body
+
+
+def test_a_tool_that_must_be_called_and_is_not_there_is_refused() -> None:
+    """As OpenAI does; "auto" in its place would be another request."""
+    body: dict[str, Any] = {"tools": [tool("a")], "tool_choice": tool("nobody")}
+    with pytest.raises(InvalidRequestError, match="nobody"):
+        held(dump_json(body))
 
 
 def test_a_body_without_such_fields_is_not_read() -> None:

@@ -41,25 +41,29 @@ class Path:
 class _BareProtocol(asyncio.Protocol):
     """The least that can be done: count events in each read and stamp them."""
 
-    def __init__(self, request: bytes, mark: bytes, end: bytes) -> None:
-        self._request, self._mark, self._end = request, mark, end
-        self.stamps: list[int] = []
-        self.done = asyncio.get_running_loop().create_future()
+    def __init__(self, mark: bytes, end: bytes) -> None:
+        self._mark, self._end = mark, end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an instance check: uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._request)
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(self, request: bytes) -> asyncio.Future[None]:
+        """Done when the answer is there, or the connection lost."""
+        self.stamps: list[int] = []
+        self._done = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self._done
 
     def data_received(self, data: bytes) -> None:
         now_ns = time.perf_counter_ns()
         self.stamps.extend([now_ns] * data.count(self._mark))
         if self._end in data:
-            self._transport.close()
+            self._done.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+        if not self._done.done():
+            self._done.set_result(None)
 
 
 def request_of(model: str) -> ChatRequest:
@@ -67,8 +71,12 @@ def request_of(model: str) -> ChatRequest:
     return ChatRequest(model, (Message(Role.USER, QUESTION),))
 
 
-def bare(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
-    """A protocol of asyncio, no HTTP library, no JSON."""
+def bare(engine: Engine, *, keep_alive: bool = False) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
+    """A protocol of asyncio, no HTTP library, no JSON.
+
+    Args:
+        keep_alive: Ask again over the connection that has answered, as most clients do.
+    """
     # With or without spaces between names and values: proxies write JSON in their own ways.
     token, end = b'"w', b'"done_reason"' if engine is Engine.OLLAMA else b"[DONE]"
 
@@ -83,14 +91,23 @@ def bare(engine: Engine) -> Callable[[str], AbstractAsyncContextManager[Ask]]:
             wire = backend.encode(request_of(model))
             path = urlsplit(wire.url).path
             head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(wire.body)}\r\n\r\n"
-            loop = asyncio.get_running_loop()
-            _, protocol = await loop.create_connection(
-                lambda: _BareProtocol(head.encode() + wire.body, token, end), host, port
-            )
-            await protocol.done
+            if idle:
+                protocol = idle.pop()
+            else:
+                _, protocol = await asyncio.get_running_loop().create_connection(
+                    lambda: _BareProtocol(token, end), host, port
+                )
+            await protocol.ask(head.encode() + wire.body)
+            if keep_alive:
+                idle.append(protocol)
+            else:
+                protocol.transport.close()
             return protocol.stamps
 
+        idle: list[_BareProtocol] = []
         yield ask
+        for protocol in idle:
+            protocol.transport.close()
 
     return opened
 

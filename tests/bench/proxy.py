@@ -50,6 +50,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCK: Final = SystemClock()
 OWN_WAYS: Final = ("direct", "splice", "openai", "ollama")
 SINGLE: Final = "one at a time"
+KEPT: Final = "kept alive"
 SINGLE_REQUESTS: Final = 100
 # How long other proxies may take to answer for the first time; LiteLLM imports for half a minute.
 OTHER_START_S: Final = 120.0
@@ -60,8 +61,9 @@ class Figure:
     """One way under one load.
 
     Attributes:
+        load: One request at a time, each over a connection of its own or all over one; or many at once.
         first_ms_p50, first_ms_p99: From asking to the first token, beyond the engine's own time for it; with
-            the connection, which is new each time.
+            the connection where that is new.
         chunk_ms_p50, chunk_ms_p99: Of each token, from the metronome's own stamp to its arrival here.
         proxy_us_per_token: Processor time of the proxy; None for the direct way.
     """
@@ -126,11 +128,14 @@ async def measure(metronome: Metronome, way: "Way", load: str, plans: Sequence[P
     """All plans, one way: at once, or one after the other."""
     engine = Engine.OLLAMA if way.name == "ollama" else Engine.OPENAI
     before_s = way.spent_s()
-    async with bare(engine)(way.url) as ask, asyncio.TaskGroup() as group:
+    async with (
+        bare(engine, keep_alive=load == KEPT)(way.url) as ask,
+        asyncio.TaskGroup() as group,
+    ):
         tasks = []
         for plan in plans:
             tasks.append(group.create_task(_asked(ask, plan)))
-            if load == SINGLE:
+            if load in (SINGLE, KEPT):
                 await tasks[-1]
     spent_s = way.spent_s() - before_s
     first: list[float] = []
@@ -166,7 +171,7 @@ def _p99(values: list[float]) -> float:
 
 def plans_of(load: str, streams: int, round_number: int, way: str) -> list[Plan]:
     """Short answers for the time to the first byte; or many of 20 tokens a second, out of step."""
-    many = load != SINGLE
+    many = load not in (SINGLE, KEPT)
     count = streams if many else SINGLE_REQUESTS
     return [
         Plan(
@@ -200,7 +205,7 @@ class Way:
 
 async def compare(streams: int, rounds: int, others: dict[str, str]) -> list[Figure]:
     """Every way under every load, in turn."""
-    loads = (SINGLE, f"{streams} streams")
+    loads = (SINGLE, KEPT, f"{streams} streams")
     plans = {
         (load, way, number): plans_of(load, streams, number, way)
         for load in loads

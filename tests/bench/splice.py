@@ -31,15 +31,27 @@ class _Client(asyncio.Protocol):
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
+        self._server: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._server is not None:
+            self._server.write(data)
+            return
         loop = asyncio.get_running_loop()
-        self._asking = loop.create_task(
-            loop.create_connection(lambda: _Server(self._transport, data), *self._address)  # type: ignore[arg-type]
+        self._asking = loop.create_task(self._ask(data), name="ask")
+
+    async def _ask(self, data: bytes) -> None:
+        self._server, _ = await asyncio.get_running_loop().create_connection(
+            lambda: _Server(self._transport, data),  # type: ignore[arg-type]
+            *self._address,
         )
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._server is not None:
+            self._server.close()
 
 
 async def main(url: str) -> None:

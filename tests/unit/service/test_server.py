@@ -1,6 +1,7 @@
 """Connections that keep a listener waiting, or too many of them (safety R2)."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -206,6 +207,17 @@ async def test_f28_whoever_waits_longest_makes_room_and_a_request_is_always_hear
         for _, left in [*crowd, (reader, writer)]:
             left.close()
         await until(lambda: not len(server.guests))
+
+
+async def test_no_token_waits_for_the_one_before_it_to_be_acknowledged() -> None:
+    """Nagle's algorithm is off: it holds a second small piece back for 40 ms and more."""
+    async with serving(Echo()) as (server, port), asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await until(lambda: server.server_state.connections)
+        (connection,) = server.server_state.connections
+        taken = connection.transport.get_extra_info("socket")
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
 
 
 async def test_h22_a_thousand_requests_in_one_go_are_answered_in_order() -> None:

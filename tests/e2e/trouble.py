@@ -139,6 +139,7 @@ async def _bad_addresses(hands: Hands, report: Report, silent: int) -> None:
     for kind, address in (("closed", _url(pick_free_port())), ("silent", _url(silent))):
         await _add(hands, address)
         await hands.until(lambda: _status(hands, address) == "offline", f"the {kind} server is listed")  # noqa: B023
+        await hands.until(lambda: not _open_dialogs(), "the dialog is closed")
         await hands.choose_row(SERVERS, address.removeprefix("http://"))
         said[kind] = text_of(hands.find(QLabel, "What is wrong with the chosen server"))
         hands.picture(f"server-{kind}")
@@ -168,6 +169,8 @@ async def _dying_server(
 ) -> None:
     await _add(hands, metronome.url)
     await hands.until(lambda: _status(hands, metronome.url) == "online", "the metronome is listed")
+    # Before that it has the keyboard, and keys for the window are lost.
+    await hands.until(lambda: not _open_dialogs(), "the dialog is closed")
     said = report["chat"] = {}
     for kind, model in (("cut", cut), ("killed", slow), ("gone", slow)):
         await hands.tab(1)

@@ -53,15 +53,16 @@ async def test_a_turn_in_each_dialect_has_text_figures_and_the_source_of_its_cou
         turn = await chat.send(
             chat.new_conversation(),
             "?",
-            asking(metronome, Plan(prefill_ms=100, tokens=10, gap_ms=10), engine),
+            asking(metronome, Plan(prefill_ms=300, tokens=10, gap_ms=50), engine),
         )
 
     assert turn.text == "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 "
     assert turn.state is AnswerState.DONE
     assert turn.metrics.output_tokens == 10
     assert turn.metrics.tokens_source in (TokensSource.USAGE, TokensSource.CHUNK_USAGE)
-    assert turn.metrics.ttft_s == pytest.approx(0.1, abs=0.05)
-    assert turn.metrics.decode_tps == pytest.approx(100, rel=0.2)
+    # Slow enough for a machine that is busy with other tests; those that judge times tell how exact it is.
+    assert turn.metrics.ttft_s == pytest.approx(0.3, abs=0.15)
+    assert turn.metrics.decode_tps == pytest.approx(20, rel=0.25)
 
 
 async def test_reasoning_is_kept_apart(metronome: Metronome) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -358,9 +359,9 @@ async def test_closing_leaves_no_stream_and_refuses_more() -> None:
 async def test_a_long_answer_is_cheap_to_watch() -> None:
     """Growing text must not cost by its length per token: 20,000 tokens, watched, in well under a second."""
     chat = manager(playing(*answer(*["token "] * 20_000)))
-    started = asyncio.get_running_loop().time()
+    started_s = time.thread_time()
 
     turn = await chat.send(chat.new_conversation(), "?", target())
 
     assert len(turn.text) == 120_000
-    assert asyncio.get_running_loop().time() - started < 2
+    assert time.thread_time() - started_s < 2

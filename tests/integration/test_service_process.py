@@ -112,7 +112,7 @@ async def test_a_waiting_request_does_not_hold_up_the_end(home: Path) -> None:
             revision = (await client.instances()).revision
             async with asyncio.TaskGroup() as group:
                 waiting = group.create_task(client.instances(after=revision, wait_s=30))
-                # It may need a connection of its own: by the time of these answers it has reached the service.
+                # It may need a connection of its own: by the time of these it has reached the service.
                 for _ in range(10):
                     await client.health()
                 service.signal(signal.SIGTERM)

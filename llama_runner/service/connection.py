@@ -52,7 +52,6 @@ class BoundedRequests(HttpToolsProtocol):
         self._reader = RequestReader()
         self._guests = guests
         self._patience = patience
-        self._n_begun = 0
         self._forgotten = False
         self._phase = Phase.HEAD
         self._deadline: asyncio.TimerHandle | None = None
@@ -110,10 +109,11 @@ class BoundedRequests(HttpToolsProtocol):
         """Take what came: bodies at once, a head when the request before it is answered."""
         reader = self._reader
         try:
-            while reader.n_unread and not self.transport.is_closing():
+            # What comes behind a request for a WebSocket before it is granted is nobody's.
+            while reader.n_unread and not (self._forgotten or self.transport.is_closing()):
                 if reader.in_body:
                     self._take_body(reader.next_body())
-                elif self._is_answering():
+                elif self._answering() is not None:
                     # Its turn comes; a client that sends on and on is not listened to meanwhile.
                     self.flow.pause_reading()
                     return
@@ -126,7 +126,6 @@ class BoundedRequests(HttpToolsProtocol):
 
     def _begin(self, head: Head) -> None:
         """Have a request answered, or the connection become a WebSocket."""
-        self._n_begun += 1
         path, _, query = head.target.partition(b"?")
         self.url, self.headers = head.target, head.headers
         self.scope = {
@@ -144,7 +143,7 @@ class BoundedRequests(HttpToolsProtocol):
             "headers": head.headers,
             "state": {},
         }
-        if head.value(b"upgrade") and self._should_upgrade():
+        if self._should_upgrade():
             self._become_a_websocket(head)
             return
         cycle = self.cycle = RequestResponseCycle(
@@ -189,10 +188,14 @@ class BoundedRequests(HttpToolsProtocol):
         self._forget()
         self.handle_websocket_upgrade()
 
-    def _is_answering(self) -> bool:
-        # None before the first request, whatever uvicorn's annotation says.
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+    def _last(self) -> RequestResponseCycle | None:
+        """The newest answer; None before the first request, whatever uvicorn's annotation says."""
+        return self.cycle
+
+    def _answering(self) -> RequestResponseCycle | None:
+        """The answer that is not complete."""
+        cycle = self._last()
+        return None if cycle is None or cycle.response_complete else cycle
 
     def turn_away(self) -> None:
         """Cut the connection off: others need the room."""
@@ -221,9 +224,9 @@ class BoundedRequests(HttpToolsProtocol):
             return Phase.CLOSING
         if self._reader.in_body:
             return Phase.BODY
-        if self._is_answering():
+        if self._answering() is not None:
             return Phase.ANSWERING
-        return Phase.HEAD if self._n_begun == 0 or self._reader.n_unread else Phase.IDLE
+        return Phase.HEAD if self._last() is None or self._reader.n_unread else Phase.IDLE
 
     def _wait_for_head(self) -> None:
         self._wait(self._patience.head_s, self._too_late)
@@ -242,7 +245,7 @@ class BoundedRequests(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer outside of any dialect, if nothing was answered yet, and close."""
-        cycle = self.cycle if self._is_answering() else None
+        cycle = self._answering()
         # The rest of a body that was answered early: a second answer would be taken for the next request's.
         is_answered = cycle is None and self._phase is Phase.BODY
         if not is_answered and (cycle is None or not cycle.response_started):

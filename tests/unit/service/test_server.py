@@ -159,7 +159,10 @@ async def test_a_request_is_answered_once_even_when_its_body_never_ends_well(res
         writer.close()
 
 
-async def test_a_web_socket_has_limits_of_its_own() -> None:
+@pytest.mark.parametrize("early", [b"\r\n", b"Content-Length: 5\r\n\r\nhello", b"\r\nno head\r\n\r\n"])
+async def test_a_web_socket_has_limits_of_its_own(early: bytes) -> None:
+    """And what a client sends with its request for one disturbs nobody."""
+
     async def talk(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
         await asyncio.sleep(3 * LIMIT_S)
@@ -171,7 +174,7 @@ async def test_a_web_socket_has_limits_of_its_own() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
             b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + early
         )
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         assert (await reader.readexactly(12)).endswith(b"still here")

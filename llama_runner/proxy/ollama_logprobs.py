@@ -6,7 +6,7 @@ from typing import Final
 
 from llama_runner.backends.values import as_list, as_object
 from llama_runner.core.errors import LlamaRunnerError
-from llama_runner.core.jsonio import JsonRejected, JsonValue, parse_json
+from llama_runner.core.jsonio import JsonRejected, JsonValue, dump_compact, parse_json
 from llama_runner.net.lines import DEFAULT_CAPS
 from llama_runner.net.sse import SseParser
 from llama_runner.proxy.answers import AnswerWriter
@@ -76,4 +76,4 @@ class WithLogprobs:
         first, end, rest = lines.partition(b"\n")
         line = {**json.loads(first), "logprobs": self._untold}
         self._untold = []
-        return json.dumps(line, ensure_ascii=False).encode() + end + rest
+        return dump_compact(line) + end + rest

@@ -77,3 +77,11 @@ def test_nonsense_is_for_who_reads_the_text(said: str) -> None:
             return b"{}\n"
 
     assert WithLogprobs(Quiet(streamed=True), 2).feed(f"data: {said}\n\n".encode()) == b"{}\n"
+
+
+def test_an_impossible_token_is_null_and_the_line_stays_json() -> None:
+    """Some servers write -Infinity, which JSON has not."""
+    impossible = event("a", token("a")).replace(b"-0.5", b"-Infinity")
+    out = WithLogprobs(Lines(streamed=True), 0).feed(impossible)
+    assert b"Infinity" not in out
+    assert json.loads(out)["logprobs"][0]["logprob"] is None
